@@ -1,0 +1,42 @@
+# make train · make test: two commands on a fresh machine. Everything else is below.
+PYTHON ?= python3
+VENV ?= .venv
+# FAISS for the GPU where there is one; `make install FAISS=cpu` says otherwise.
+FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed-$(FAISS)
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: install train test test-all check format clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "ccreid needs Python 3.11 to 3.13, $(PYTHON) is another: make PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "Could not make $(VENV). On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$(FAISS),dev]"
+	@touch $@
+
+train: install
+	$(BIN)/python -m ccreid.train method=fire2 data=virtual
+
+test: install
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) outputs dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

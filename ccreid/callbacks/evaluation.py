@@ -1,0 +1,129 @@
+"""Evaluates every protocol of the benchmark: features, streaming ranking, metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from rich.progress import Progress
+
+from ccreid.data.benchmarks.base import Benchmark
+from ccreid.data.transforms import TestTransform
+from ccreid.features import evaluating, extract_features
+from ccreid.retrieval import RetrievalResults, rank_features
+
+if TYPE_CHECKING:
+    from ccreid.methods.base import Method
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How features are extracted and ranked.
+
+    Attributes:
+        mirror: add the feature of the mirrored image before normalising.
+        precision: fp32, bf16 or fp16.
+        batch_size: images at a time.
+        depth: ranked gallery images kept per query, for pictures; metrics are exact at any depth.
+        workers: loader processes.
+    """
+
+    mirror: bool = False
+    precision: str = "fp32"
+    batch_size: int = 128
+    depth: int = 50
+    workers: int = 0
+
+
+def evaluate_method(
+    method: Method,
+    benchmark: Benchmark,
+    transform: TestTransform,
+    settings: EvaluationSettings,
+    progress: Progress | None = None,
+) -> dict[str, RetrievalResults]:
+    """Rank the benchmark's gallery for its queries under each of its protocols.
+
+    Args:
+        method: is given images and nothing else.
+        benchmark: its query and gallery are embedded once.
+        transform: the test transform.
+        settings: see `EvaluationSettings`.
+        progress: where to show a bar; None shows none.
+
+    Returns:
+        The results by protocol name; indices count within the protocol's query and gallery.
+    """
+    samples = (*benchmark.query, *benchmark.gallery)
+    advance = None
+    if progress is not None:
+        task = progress.add_task(f"embed {benchmark.name}", total=len(samples))
+        advance = partial(progress.advance, task)
+    with evaluating(method):
+        features = extract_features(
+            method.embed,
+            samples,
+            transform,
+            device=method.device,
+            mirror=settings.mirror,
+            precision=settings.precision,
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            progress=advance,
+        )
+    query, gallery = features.split([len(benchmark.query), len(benchmark.gallery)])
+    return {
+        protocol.name: rank_features(
+            query[protocol.select_query(benchmark.query)].to(method.device),
+            gallery[protocol.select_gallery(benchmark.gallery)].to(method.device),
+            **protocol.ranking_ids(benchmark.query, benchmark.gallery),
+            rule=protocol.rule,
+            depth=settings.depth,
+        )
+        for protocol in benchmark.protocols
+    }
+
+
+def flat_metrics(
+    results: dict[str, RetrievalResults], benchmark: str, split: str = "test"
+) -> dict[str, float]:
+    """Return `{split}/{benchmark}/{protocol}/{metric}` for every protocol and metric."""
+    return {
+        f"{split}/{benchmark}/{protocol}/{metric}": value
+        for protocol, result in results.items()
+        for metric, value in result.metrics().items()
+    }
+
+
+class Evaluation(Callback):
+    """Evaluates after the last epoch and, if asked, every n epochs before it.
+
+    Args:
+        every_n_epochs: 0 evaluates after the last epoch only.
+        settings: how.
+
+    Attributes:
+        results: of the latest evaluation, by protocol name.
+        metrics: of the latest evaluation, flat.
+    """
+
+    def __init__(self, settings: EvaluationSettings, every_n_epochs: int = 0) -> None:
+        self.settings, self.every_n_epochs = settings, every_n_epochs
+        self.results: dict[str, RetrievalResults] = {}
+        self.metrics: dict[str, float] = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate when this epoch's turn has come."""
+        epoch = trainer.current_epoch + 1
+        last = epoch == trainer.max_epochs
+        if not last and (self.every_n_epochs == 0 or epoch % self.every_n_epochs):
+            return
+        method: Method = pl_module  # type: ignore[assignment]
+        data = method.datamodule
+        self.results = evaluate_method(method, data.benchmark, data.test_transform, self.settings)
+        self.metrics = flat_metrics(self.results, data.benchmark.name)
+        values = {name: torch.tensor(value) for name, value in self.metrics.items()}
+        method.log_dict(values, rank_zero_only=True)

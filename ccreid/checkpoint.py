@@ -1,0 +1,104 @@
+"""Checkpoints that rebuild their method: weights, the resolved config and the sizes it needs."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from ccreid.build import build_method
+from ccreid.errors import CheckpointError
+from ccreid.methods.base import Method
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run's checkpoint holds.
+
+    Attributes:
+        path: the file.
+        config: the resolved config of the run.
+        num_identities: people the network was trained on.
+        epoch: epochs done.
+        state_dict: the weights.
+    """
+
+    path: Path
+    config: DictConfig
+    num_identities: int
+    epoch: int
+    state_dict: dict[str, Tensor]
+
+    def build_method(self) -> Method:
+        """Rebuild the method with its trained weights; nothing is downloaded.
+
+        Raises:
+            CheckpointError: the weights do not fit the method of this version of the library.
+        """
+        config = self.config.copy()
+        config.backbone.weights = "none"  # they come from the checkpoint
+        method = build_method(config, self.num_identities)
+        try:
+            method.load_state_dict(self.state_dict)
+        except RuntimeError as error:
+            raise CheckpointError(f"{self.path} does not fit its own method: {error}") from None
+        return method
+
+    def require_method(self, method: DictConfig) -> None:
+        """Raise a CheckpointError unless the config node `method` names this one's method."""
+        own, asked = self.config.method._target_, method._target_
+        if own != asked:
+            raise CheckpointError(
+                f"{self.path} was trained with {_short(own)}, not with {_short(asked)}. "
+                "Leave method= out, or name the checkpoint of that method."
+            )
+
+
+def provenance(config: DictConfig, num_identities: int) -> dict[str, Any]:
+    """Return what a checkpoint keeps beside its weights, in plain containers."""
+    return {
+        "config": OmegaConf.to_container(config, resolve=True),
+        "num_identities": num_identities,
+    }
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a checkpoint without executing anything in it.
+
+    Raises:
+        CheckpointError: no such file, not whole, or not written by ccreid.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(
+            f"No checkpoint at {path.absolute()}. "
+            "A run writes <run folder>/checkpoints/last.ckpt after every epoch."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint that is safe to read: {str(error).splitlines()[0]}"
+        ) from None
+    if not isinstance(content, dict) or "ccreid" not in content:
+        raise CheckpointError(
+            f"{path} was not written by ccreid. Weights of other projects can start a training "
+            "as backbone.weights=<file>."
+        )
+    own = content["ccreid"]
+    return Checkpoint(
+        path=path,
+        config=OmegaConf.create(own["config"]),
+        num_identities=own["num_identities"],
+        epoch=content["epoch"] + 1,
+        state_dict=content["state_dict"],
+    )
+
+
+def _short(target: str) -> str:
+    return target.rsplit(".", 1)[-1]

@@ -1,0 +1,143 @@
+"""Where `conf/` is, what it offers, and how the verbs turn a command line into a run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ccreid.errors import CCReIDError, ConfigError, nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_package = Path(__file__).parent
+CONF_DIR = _package / "conf" if (_package / "conf").is_dir() else _package.parent / "conf"
+"""Inside the package in a wheel, beside it in a checkout."""
+
+
+def list_options(group: str) -> list[str]:
+    """Return what `conf/<group>/` offers, sorted; names that begin with `_` are shared parts."""
+    return sorted(p.stem for p in (CONF_DIR / group).glob("*.yaml") if p.stem[0] != "_")
+
+
+def list_methods() -> list[str]:
+    """Return the names that `method=` takes."""
+    return list_options("method")
+
+
+def list_benchmarks() -> list[str]:
+    """Return the names that `data=` takes."""
+    return list_options("data")
+
+
+def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a config as the command line would.
+
+    Args:
+        config_name: `train` or `evaluate`.
+        overrides: as typed, for instance `["method=fire2", "data=virtual", "seed=1"]`.
+
+    Raises:
+        ConfigError: a group, option or key does not exist; the message names the nearest.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        try:
+            return hydra_compose(config_name, list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            problem: Exception = error
+        try:
+            parsed = OverridesParser.create().parse_overrides(list(overrides))
+            keys = [override.key_or_group for override in parsed]
+            groups = [text for text, key in zip(overrides, keys, strict=True) if _is_group(key)]
+            known = _keys(hydra_compose(config_name, groups))
+        except (HydraException, OmegaConfBaseException):
+            raise ConfigError(_explain_group(problem, overrides)) from None
+    raise ConfigError(_explain_key(problem, known))
+
+
+def run_verb(main: Callable[[], Any], config_name: str) -> None:
+    """Run a verb's Hydra `main` after a first look at its command line.
+
+    Errors that a user can mend are shown without a traceback; the exit code is then 2.
+    """
+    arguments = sys.argv[1:]
+    try:
+        if not any(argument.startswith("-") for argument in arguments):
+            compose(config_name, arguments)
+        main()
+    except CCReIDError as error:
+        _show(error)
+        sys.exit(2)
+
+
+def guarded(task: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
+    """Run a verb's function inside Hydra, which would print a traceback for every exception."""
+    try:
+        task(cfg)
+    except CCReIDError as error:
+        _show(error)
+        sys.exit(2)
+
+
+def _show(error: CCReIDError) -> None:
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    Console(stderr=True).print(Panel(Text(str(error)), title=title, border_style="red"))
+
+
+def _is_group(key: str) -> bool:
+    return (CONF_DIR / key).is_dir()
+
+
+def _keys(cfg: Any, prefix: str = "") -> list[str]:
+    from omegaconf import DictConfig
+
+    keys = []
+    for key in cfg:
+        keys.append(f"{prefix}{key}")
+        node = cfg._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+            keys += _keys(node, f"{prefix}{key}.")
+    return keys
+
+
+def _explain_group(problem: Exception, overrides: Sequence[str]) -> str:
+    """A group's option is wrong or missing, or the text itself is no override."""
+    for override in overrides:
+        group, _, option = override.lstrip("+~").partition("=")
+        if _is_group(group) and option not in (known := list_options(group)):
+            return (
+                f"There is no {group}={option}.{nearest(option, known)}\n"
+                f"conf/{group}/ offers: {', '.join(known)}"
+            )
+    if missing := re.search(r"You must specify '(\w+)'", str(problem)):
+        group = missing[1]
+        typed = next((text for text in overrides if nearest(text.partition("=")[0], [group])), "")
+        hint = f" ('{typed}' names no setting.)" if typed else ""
+        return f"Say which {group}: {group}=<one of: {', '.join(list_options(group))}>{hint}"
+    return str(problem)
+
+
+def _explain_key(problem: Exception, known: Sequence[str]) -> str:
+    found = re.search(r"Could not override '([^']+)'|Could not find '([^']+)'", str(problem))
+    if found is None:
+        return str(problem)
+    key = found[1] or found[2]
+    name = key.rsplit(".", 1)[-1]
+    same_name = [full for full in known if full.rsplit(".", 1)[-1] == name]
+    hint = nearest(key, same_name, cutoff=0) or nearest(key, known)
+    return f"There is no setting '{key}'.{hint}\nAdd --cfg job to the command to see every setting."

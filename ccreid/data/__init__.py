@@ -1,0 +1,1 @@
+"""Benchmarks, protocols, sampling, transforms, side information."""

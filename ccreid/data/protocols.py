@@ -1,0 +1,101 @@
+"""Evaluation protocols as data: which images compete, and which gallery images do not count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccreid.data.sample import Sample, ids
+
+# Which queries have no answer is part of the junk rules, and those live with the ranking.
+from ccreid.retrieval import queries_without_match
+
+Rule = Literal["standard", "cc", "sc", "none"]
+
+RULES: dict[Rule, str] = {
+    "standard": "gallery images of the same person, same camera, do not count",
+    "cc": "gallery images of the same person, same camera or same clothes, do not count",
+    "sc": "gallery images of the same person, same camera or other clothes, do not count",
+    "none": "every gallery image counts",
+}
+
+
+class RankingIds(TypedDict):
+    """The ids that `ccreid.retrieval` ranks with, each [Q] or [G] int64."""
+
+    query_pid: NDArray[np.int64]
+    gallery_pid: NDArray[np.int64]
+    query_camid: NDArray[np.int64]
+    gallery_camid: NDArray[np.int64]
+    query_clothes_id: NDArray[np.int64]
+    gallery_clothes_id: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to evaluate a benchmark.
+
+    Attributes:
+        name: `general`, `sc` (same clothes) or `cc` (cloth-changing).
+        rule: which gallery images of the query's own person are junk; other people always count.
+        query_cameras, gallery_cameras: the cameras that take part; None means all.
+        camera: the id that plays the camera in the rule.
+    """
+
+    name: str
+    rule: Rule = "standard"
+    query_cameras: frozenset[int] | None = None
+    gallery_cameras: frozenset[int] | None = None
+    camera: Literal["camid", "tracklet_id"] = "camid"
+
+    def select_query(self, query: Sequence[Sample]) -> NDArray[np.int64]:
+        """Return the positions of the queries that take part, ascending."""
+        return _select(query, self.query_cameras)
+
+    def select_gallery(self, gallery: Sequence[Sample]) -> NDArray[np.int64]:
+        """Return the positions of the gallery images that take part, ascending."""
+        return _select(gallery, self.gallery_cameras)
+
+    def ranking_ids(self, query: Sequence[Sample], gallery: Sequence[Sample]) -> RankingIds:
+        """Return the ids of the images that take part, as the ranking wants them."""
+        query = [query[i] for i in self.select_query(query)]
+        gallery = [gallery[i] for i in self.select_gallery(gallery)]
+        return RankingIds(
+            query_pid=ids(query, "pid"),
+            gallery_pid=ids(gallery, "pid"),
+            query_camid=ids(query, self.camera),
+            gallery_camid=ids(gallery, self.camera),
+            query_clothes_id=ids(query, "clothes_id"),
+            gallery_clothes_id=ids(gallery, "clothes_id"),
+        )
+
+    def num_queries_without_match(
+        self, query: Sequence[Sample], gallery: Sequence[Sample]
+    ) -> tuple[int, int]:
+        """Return how many queries no gallery image can answer, and how many queries take part."""
+        names = self.ranking_ids(query, gallery)
+        unanswerable = queries_without_match(**names, rule=self.rule)
+        return int(np.asarray(unanswerable).sum()), len(names["query_pid"])
+
+    def __str__(self) -> str:
+        cameras = ""
+        if self.query_cameras is not None or self.gallery_cameras is not None:
+            cameras = (
+                f"query cameras {_list(self.query_cameras)}, "
+                f"gallery cameras {_list(self.gallery_cameras)}; "
+            )
+        return f"{self.name}: {cameras}{RULES[self.rule]}"
+
+
+def _select(samples: Sequence[Sample], cameras: frozenset[int] | None) -> NDArray[np.int64]:
+    if cameras is None:
+        return np.arange(len(samples))
+    return np.flatnonzero(np.isin(ids(samples, "camid"), sorted(cameras)))
+
+
+def _list(cameras: frozenset[int] | None) -> str:
+    return "all" if cameras is None else ", ".join(map(str, sorted(cameras)))

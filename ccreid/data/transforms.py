@@ -1,0 +1,144 @@
+"""What happens to an image, and to its mask with it, before a network sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+
+class RandomErasing(v2.Transform):
+    """Paints one random rectangle, as FIRe² does (specification of its released recipe).
+
+    The area is uniform in `scale` (a fraction of the image), the aspect height / width uniform in
+    `ratio` (torchvision draws its logarithm), and the rectangle strictly smaller than the image.
+    Masks are left alone: what is behind the rectangle is still there.
+
+    Args:
+        p: probability of erasing at all.
+        scale, ratio: ranges of the area and of the aspect.
+        fill: RGB in [0, 1]; the mean colour of the network's normalisation becomes 0.
+    """
+
+    _transformed_types = (tv_tensors.Image,)
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        scale: Sequence[float] = (0.02, 0.4),
+        ratio: Sequence[float] = (0.3, 3.33),
+        fill: Sequence[float] = (0.485, 0.456, 0.406),
+    ) -> None:
+        super().__init__()
+        self.p, self.scale, self.ratio = p, tuple(scale), tuple(ratio)
+        self.fill = torch.tensor(fill).view(3, 1, 1)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the rectangle `box` = (top, left, height, width), or None."""
+        height, width = next(x for x in flat_inputs if isinstance(x, tv_tensors.Image)).shape[-2:]
+        if torch.rand(()) >= self.p:
+            return {"box": None}
+        for _ in range(100):  # a drawn rectangle may not fit; 100 failures never happen in practice
+            area = _uniform(*self.scale) * height * width
+            aspect = _uniform(*self.ratio)
+            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if h < height and w < width:
+                top, left = _below(height - h + 1), _below(width - w + 1)
+                return {"box": (top, left, h, w)}
+        return {"box": None}
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        """Paint the rectangle into a float image [3, H, W]."""
+        if params["box"] is None:
+            return inpt
+        top, left, h, w = params["box"]
+        image = inpt.clone()
+        image[..., top : top + h, left : left + w] = self.fill.to(image.dtype)
+        return image
+
+
+class TrainTransform:
+    """Resize, mirror, pad and crop, erase: an RGB image becomes [3, H, W] float32 in [0, 1].
+
+    Args:
+        height, width: size of the result in pixels.
+        mirror: probability of mirroring.
+        pad: black border before the random crop, in pixels.
+        erasing: the erasing transform, or None.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        mirror: float = 0.5,
+        pad: int = 10,
+        erasing: v2.Transform | None = None,
+    ) -> None:
+        steps: list[Any] = [
+            v2.Resize((height, width), interpolation=v2.InterpolationMode.BILINEAR),
+            v2.RandomHorizontalFlip(mirror),
+            v2.Pad(pad),
+            v2.RandomCrop((height, width)),
+            *_to_float,
+        ]
+        self.steps = v2.Compose([*steps, erasing] if erasing is not None else steps)
+
+    def __call__(
+        self, image: Image.Image, mask: tv_tensors.Mask | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the image and, when one is given, the mask [H, W] cut and mirrored alike."""
+        if mask is None:
+            return _plain(self.steps(image)), None
+        image_out, mask_out = self.steps(image, mask)
+        return _plain(image_out), _plain(mask_out)
+
+
+class TestTransform:
+    """Resize only: an RGB image becomes [3, H, W] float32 in [0, 1]."""
+
+    __test__ = False  # its name is not pytest's business
+
+    def __init__(self, height: int, width: int) -> None:
+        resize = v2.Resize((height, width), interpolation=v2.InterpolationMode.BILINEAR)
+        self.steps = v2.Compose([resize, *_to_float])
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return the resized image."""
+        return _plain(self.steps(image))
+
+
+_to_float = (
+    v2.ToImage(),
+    v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
+)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run with torch's CPU generator at `seed` and put its state back afterwards.
+
+    An augmentation drawn inside depends on the seed alone: not on the worker, nor on a resume.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.as_subclass(Tensor)
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))
+
+
+def _below(end: int) -> int:
+    return int(torch.randint(end, ()))

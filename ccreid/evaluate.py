@@ -1,0 +1,67 @@
+"""Evaluate a checkpoint: `python -m ccreid.evaluate checkpoint=<file>`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import hydra
+
+from ccreid.config import CONF_DIR, guarded, run_verb
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Rank the benchmark with the checkpoint's network; return the flat metrics.
+
+    Whatever `cfg` leaves null (the benchmark, the input size, the evaluation's settings) is taken
+    from the run that wrote the checkpoint.
+
+    Raises:
+        CCReIDError: the checkpoint or the benchmark is missing or not what was asked for.
+    """
+    import torch
+    from hydra.utils import instantiate
+    from omegaconf import open_dict
+    from rich.progress import Progress
+
+    from ccreid import report
+    from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method, flat_metrics
+    from ccreid.callbacks.tables import metrics_table
+    from ccreid.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(cfg.checkpoint)
+    if cfg.get("method") is not None:
+        checkpoint.require_method(cfg.method)
+    if cfg.get("data") is None:
+        with open_dict(cfg):
+            cfg.data = checkpoint.config.data
+    for node in ("input", "evaluation"):
+        for key, value in cfg[node].items():
+            if value is None:
+                cfg[node][key] = checkpoint.config[node][key]
+    output_dir = report.prepare_run(cfg)
+    benchmark = instantiate(cfg.data.benchmark)
+    transform = instantiate(cfg.data.test_transform)
+    device = cfg.device if cfg.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    method = checkpoint.build_method().to(device)
+    settings = EvaluationSettings(**cfg.evaluation)
+    with Progress(console=report.console, transient=True) as progress:
+        results = evaluate_method(method, benchmark, transform, settings, progress)
+    report.show(metrics_table(results, benchmark.name))
+    metrics = flat_metrics(results, benchmark.name)
+    report.write_metrics({**metrics, **report.provenance(cfg)}, output_dir)
+    report.draw_pictures(results, benchmark, output_dir / "pictures")
+    report.show(f"Everything of this evaluation is in {output_dir}")
+    return metrics
+
+
+@hydra.main(config_path=str(CONF_DIR), config_name="evaluate", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Hydra's entry."""
+    guarded(evaluate, cfg)
+
+
+if __name__ == "__main__":
+    run_verb(main, "evaluate")

@@ -1,0 +1,90 @@
+"""The one feature extractor: a list of samples in, their features in list order out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from ccreid.data.datamodule import TestImages
+from ccreid.data.sample import Sample
+from ccreid.data.transforms import TestTransform
+
+Progress = Callable[[int], None]
+"""Told how many images were done."""
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def extract_features(
+    embed: Callable[[Tensor], Tensor],
+    samples: Sequence[Sample],
+    transform: TestTransform,
+    *,
+    device: torch.device,
+    mirror: bool = False,
+    precision: str = "fp32",
+    batch_size: int = 128,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Return `embed` of every sample, [N, D] float32 on the CPU, in list order.
+
+    With several processes each embeds every world_size-th image and all get the whole result.
+
+    Args:
+        embed: images [B, 3, H, W] → features [B, D].
+        samples: what to embed; all of it, once.
+        transform: image → tensor, without randomness.
+        device: where `embed` computes.
+        mirror: add the feature of the mirrored image.
+        precision: `fp32`, `bf16` or `fp16` (the latter two by autocast).
+        batch_size: images at a time; bounds the memory.
+        workers: loader processes.
+        progress: called after each batch.
+    """
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    images = Subset(TestImages(samples, transform), range(rank, len(samples), world_size))
+    own_generator = torch.Generator()  # so that extracting features leaves the global one alone
+    loader = DataLoader(images, batch_size=batch_size, num_workers=workers, generator=own_generator)
+    autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
+    features = []
+    with torch.no_grad(), autocast:
+        for batch in loader:
+            batch = batch.to(device, non_blocking=True)
+            feature = embed(batch).float()
+            if mirror:
+                feature = feature + embed(batch.flip(-1)).float()
+            features.append(feature.cpu())
+            if progress is not None:
+                progress(len(batch) * world_size)
+    mine = torch.cat(features) if features else torch.empty(0)
+    return mine if world_size == 1 else _interleave(mine, len(samples), world_size, device)
+
+
+def _interleave(mine: Tensor, total: int, world_size: int, device: torch.device) -> Tensor:
+    """Put the ranks' shards (every world_size-th row) together again, [total, D]."""
+    width = torch.tensor(mine.shape[-1], device=device)
+    dist.all_reduce(width, dist.ReduceOp.MAX)  # a rank without an image does not know D
+    longest = -(-total // world_size)
+    padded = torch.zeros(longest, int(width), device=device)
+    padded[: len(mine)] = mine.to(device)
+    shards = [torch.empty_like(padded) for _ in range(world_size)]
+    dist.all_gather(shards, padded)
+    return torch.stack(shards, dim=1).flatten(0, 1)[:total].cpu()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode and, afterwards, every part back into the mode it was in."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

@@ -1,0 +1,113 @@
+"""Method: what every cloth-changing re-identification method implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ccreid.data.datamodule import ReIDDataModule
+from ccreid.data.sample import Batch
+from ccreid.errors import TrainingError
+
+ParameterGroups = list[dict[str, Any]]
+OptimizerFactory = Callable[[ParameterGroups], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+
+
+class Method(LightningModule, ABC):
+    """A network and its losses; a subclass implements `embed` and `losses`.
+
+    At test time a method receives images and nothing else.
+
+    Args:
+        optimizer: makes the optimiser from parameter groups.
+        scheduler: makes the learning-rate schedule, stepped once an epoch; None for none.
+
+    Attributes:
+        requires: side information for training, any of parsing, captions, clothes.
+        last_losses: the terms of the step before, detached.
+        provenance: what a checkpoint keeps beside the weights (plain containers only).
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None
+    ) -> None:
+        super().__init__()
+        self._make_optimizer, self._make_scheduler = optimizer, scheduler
+        self.last_losses: dict[str, Tensor] = {}
+        self._last_index: Tensor | None = None
+        self.provenance: dict[str, Any] = {}
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the retrieval features of images [B, 3, H, W] in [0, 1] as [B, D]."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted loss terms by name; their sum is minimised."""
+
+    def parameter_groups(self) -> ParameterGroups:
+        """Return the optimiser's parameter groups; everything trainable in one by default."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimiser and, if there is one, the schedule."""
+        optimizer = self._make_optimizer(self.parameter_groups())
+        if self._make_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self._make_scheduler(optimizer)}
+
+    @property
+    def datamodule(self) -> ReIDDataModule:
+        """The datamodule of the run."""
+        datamodule: ReIDDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        return datamodule
+
+    def on_train_epoch_start(self) -> None:
+        """Make this epoch's randomness a function of seed, epoch and rank."""
+        entropy = [self.datamodule.seed, self.current_epoch, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Sum the loss terms and log each."""
+        self._require_finite()
+        losses = self.losses(batch)
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        self.last_losses = {name: loss.detach() for name, loss in losses.items()}
+        self._last_index = batch["index"]
+        logged = {f"train/{name}": loss for name, loss in self.last_losses.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch["pid"]))
+        return total
+
+    def on_train_epoch_end(self) -> None:
+        """Look at the last step's loss before a checkpoint is written."""
+        self._require_finite()
+
+    def _require_finite(self) -> None:
+        # Asked one step later: asking at once would make the host wait for the device every step.
+        bad = [name for name, loss in self.last_losses.items() if not torch.isfinite(loss)]
+        if not bad:
+            return
+        assert self._last_index is not None
+        terms = ", ".join(f"{name}={float(loss):g}" for name, loss in self.last_losses.items())
+        paths = "\n".join(f"  {self.datamodule.benchmark.train[i].path}" for i in self._last_index)
+        raise TrainingError(
+            f"The loss is no longer finite ({terms}) in epoch {self.current_epoch + 1}. "
+            "Lower method.optimizer.lr, or use precision=fp32; the checkpoint of the epoch before "
+            f"is whole. The batch was\n{paths}"
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is needed to rebuild this method from the checkpoint alone."""
+        checkpoint["ccreid"] = self.provenance

@@ -1,0 +1,52 @@
+"""The BNNeck strong baseline (Luo et al., "Bag of Tricks", CVPR Workshops 2019)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ccreid.data.sample import Batch
+from ccreid.losses import batch_hard_triplet_loss
+from ccreid.methods.base import Method, OptimizerFactory, SchedulerFactory
+from ccreid.models import Backbone, BNNeck, IdentityClassifier, average_pool
+
+
+class Baseline(Method):
+    """Label-smoothed cross entropy after the batch-norm neck, batch-hard triplet before it.
+
+    Args:
+        backbone: images to feature maps.
+        num_identities: people in the train split.
+        optimizer, scheduler: see `Method`.
+        label_smoothing: probability spread over all identities.
+        margin: of the triplet loss, in units of Euclidean distance.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_identities: int,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        label_smoothing: float = 0.1,
+        margin: float = 0.3,
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        self.backbone = backbone
+        self.bnneck = BNNeck(backbone.num_features)
+        self.classifier = IdentityClassifier(backbone.num_features, num_identities)
+        self.label_smoothing, self.margin = label_smoothing, margin
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the pooled features after the neck, [B, C]."""
+        features: Tensor = self.bnneck(average_pool(self.backbone(images)))
+        return features
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return `id` and `triplet`."""
+        pooled = average_pool(self.backbone(batch["image"]))
+        logits = self.classifier(self.bnneck(pooled))
+        return {
+            "id": cross_entropy(logits, batch["pid"], label_smoothing=self.label_smoothing),
+            "triplet": batch_hard_triplet_loss(pooled, batch["pid"], self.margin),
+        }

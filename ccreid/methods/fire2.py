@@ -1,0 +1,233 @@
+"""FIRe²: fine-grained representation and recomposition.
+
+Wang, Qian, Li, Xue, Fu: "Exploring Fine-Grained Representation and Recomposition for
+Cloth-Changing Person Re-Identification", IEEE TIFS 2024, arXiv 2308.10692.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ccreid.clustering import cluster_statistics, fine_grained_labels
+from ccreid.data.sample import Batch
+from ccreid.features import evaluating, extract_features
+from ccreid.losses import attribute_aware_loss, batch_hard_triplet_loss
+from ccreid.methods.base import Method, OptimizerFactory, ParameterGroups, SchedulerFactory
+from ccreid.models import (
+    Backbone,
+    BNNeck,
+    IdentityClassifier,
+    cosine_similarity,
+    images_without_donor,
+    max_average_pool,
+    recompose,
+)
+
+
+@dataclass(frozen=True)
+class Mining:
+    """Settings of Fine-grained Feature Mining (FFM).
+
+    Attributes:
+        eps: DBSCAN radius in Jaccard distance, 0 to 1.
+        k1, k2: neighbours of the k-reciprocal sets and of the query expansion.
+        min_samples: DBSCAN's; with 1 no image is an outlier.
+        start_epoch: last epoch, counted from 1, that trains on identities alone.
+        precision: fp32, bf16 or fp16, of the features that are clustered.
+        batch_size: images at a time while these features are extracted.
+    """
+
+    eps: float = 0.4
+    k1: int = 20
+    k2: int = 6
+    min_samples: int = 1
+    start_epoch: int = 25
+    precision: str = "fp32"
+    batch_size: int = 128
+
+
+class FIRe2(Method):
+    """FIRe²: L = L_id + L_tri + L_attr + λ L_r, the last three after `mining.start_epoch`.
+
+    The batch-normalised, pooled feature f serves everything: both classifiers, the triplet loss,
+    clustering and retrieval. FFM clusters the images of each identity anew every epoch and trains
+    one attribute prototype per cluster; FAR re-styles stripes of the feature map with the
+    statistics of images from other clusters. Both are gone at test.
+
+    Args:
+        backbone: images to feature maps.
+        num_identities: people in the train split.
+        optimizer, scheduler: see `Method`.
+        mining: settings of FFM.
+        label_smoothing: probability spread over all identities.
+        margin: of the triplet loss, in units of Euclidean distance.
+        tau: temperature of the attribute logits.
+        epsilon: probability that the attribute target spreads over the identity's clusters.
+        parts: horizontal stripes P of FAR.
+        recompositions: recomposed maps K per image.
+        recomposition_weight: λ of L_r (λ₄ in the paper).
+        reset_optimizer_state: forget the optimiser's moments at each mining, as the released code.
+    """
+
+    attribute_weight: nn.Parameter | None
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_identities: int,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        mining: Mining = Mining(),
+        label_smoothing: float = 0.1,
+        margin: float = 0.3,
+        tau: float = 1 / 16,
+        epsilon: float = 0.1,
+        parts: int = 2,
+        recompositions: int = 1,
+        recomposition_weight: float = 0.3,
+        reset_optimizer_state: bool = True,
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        num_features = 2 * backbone.num_features  # global max and global average
+        self.backbone = backbone
+        self.bnneck = BNNeck(num_features)
+        self.classifier = IdentityClassifier(num_features, num_identities)
+        self.recomposed_bnneck = BNNeck(num_features)
+        self.recomposed_classifier = IdentityClassifier(num_features, num_identities)
+        # None until the first mining, so that DDP never tracks a parameter that changes its shape.
+        self.register_parameter("attribute_weight", None)
+        self.mining = mining
+        self.label_smoothing, self.margin = label_smoothing, margin
+        self.tau, self.epsilon = tau, epsilon
+        self.parts, self.recompositions = parts, recompositions
+        self.recomposition_weight = recomposition_weight
+        self.reset_optimizer_state = reset_optimizer_state
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return f, [B, 2C]."""
+        return self._feature(self.backbone(images))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return `id`, and after FFM has begun also `triplet`, `attribute` and `recomposition`."""
+        pid = batch["pid"]
+        feature_map = self.backbone(batch["image"])
+        feature = self._feature(feature_map)
+        losses = {"id": self._identity_loss(self.classifier(feature), pid)}
+        if self.attribute_weight is None:
+            return losses
+        cluster = self.cluster[batch["index"]]
+        cosine = cosine_similarity(feature, self.attribute_weight)
+        siblings = self.cluster_pid == pid[:, None]  # clusters of the image's own identity
+        recomposed = self._recompose(feature_map, cluster)
+        recomposed_loss = self._identity_loss(recomposed, pid.repeat(self.recompositions))
+        losses["triplet"] = batch_hard_triplet_loss(feature, pid, self.margin)
+        losses["attribute"] = attribute_aware_loss(
+            cosine, cluster, siblings, self.tau, self.epsilon
+        )
+        losses["recomposition"] = self.recomposition_weight * recomposed_loss
+        return losses
+
+    def _feature(self, feature_map: Tensor) -> Tensor:
+        feature: Tensor = self.bnneck(max_average_pool(feature_map))
+        return feature
+
+    def _identity_loss(self, logits: Tensor, pid: Tensor) -> Tensor:
+        return cross_entropy(logits, pid, label_smoothing=self.label_smoothing)
+
+    def _recompose(self, feature_map: Tensor, cluster: Tensor) -> Tensor:
+        """FAR: identity logits of the recomposed maps, [K·B, num_identities]."""
+        recomposed = recompose(feature_map, cluster, self.parts, self.recompositions)
+        alone = images_without_donor(cluster).float()
+        self.log(
+            "mining/images_without_donor", alone, on_step=False, on_epoch=True, reduce_fx="sum"
+        )
+        logits: Tensor = self.recomposed_classifier(
+            self.recomposed_bnneck(max_average_pool(recomposed))
+        )
+        return logits
+
+    def parameter_groups(self) -> ParameterGroups:
+        """Return the network, and an empty group that each mining fills anew."""
+        return [*super().parameter_groups(), {"params": []}]
+
+    def on_train_epoch_start(self) -> None:
+        """Mine attributes at the start of every epoch after `mining.start_epoch`."""
+        super().on_train_epoch_start()
+        if self.current_epoch + 1 > self.mining.start_epoch:
+            self._mine()
+
+    def _mine(self) -> None:
+        """FFM: cluster each identity's features; the centres become the attribute weights."""
+        began = time.perf_counter()
+        data = self.datamodule
+        with evaluating(self):
+            features = extract_features(
+                self.embed,
+                data.benchmark.train,
+                data.test_transform,
+                device=self.device,
+                precision=self.mining.precision,
+                batch_size=self.mining.batch_size,
+                workers=data.workers,
+            )
+        labels, centres = self._cluster_once(features, data.train_pid)
+        self.cluster = labels.to(self.device)
+        self.cluster_pid = torch.empty(len(centres), dtype=torch.long, device=self.device)
+        self.cluster_pid[self.cluster] = data.train_pid.to(self.device)
+        self._set_attribute_weight(nn.Parameter(centres.to(self.device)))
+        labelled = data.num_clothes > 0
+        clothes_id = data.train_clothes_id if labelled else None
+        statistics = cluster_statistics(labels, data.train_pid, clothes_id)
+        statistics["seconds"] = time.perf_counter() - began
+        self.log_dict({f"mining/{name}": value for name, value in statistics.items()})
+
+    def _cluster_once(self, features: Tensor, pid: Tensor) -> tuple[Tensor, Tensor]:
+        """Cluster on rank 0 and give all ranks its labels and centres."""
+        result: list[Any] = [None, None]
+        if self.global_rank == 0:
+            result = list(
+                fine_grained_labels(
+                    features,
+                    pid,
+                    eps=self.mining.eps,
+                    k1=self.mining.k1,
+                    k2=self.mining.k2,
+                    min_samples=self.mining.min_samples,
+                )
+            )
+        if dist.is_initialized():
+            dist.broadcast_object_list(result, src=0)
+        labels, centres = result
+        return labels, centres
+
+    def _set_attribute_weight(self, weight: nn.Parameter) -> None:
+        optimizer = self.trainer.optimizers[0]
+        if self.reset_optimizer_state:
+            optimizer.state.clear()
+        elif self.attribute_weight is not None:
+            optimizer.state.pop(self.attribute_weight, None)
+        optimizer.param_groups[1]["params"] = [weight]
+        self.attribute_weight = weight
+
+    def on_after_backward(self) -> None:
+        """Average the attribute weights' gradient over ranks: DDP does not know them."""
+        if dist.is_initialized() and self.attribute_weight is not None:
+            dist.all_reduce(self.attribute_weight.grad)
+            assert self.attribute_weight.grad is not None
+            self.attribute_weight.grad /= dist.get_world_size()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the attribute weights out: at an epoch's boundary they are mined again."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["state_dict"].pop("attribute_weight", None)
+        for optimizer in checkpoint.get("optimizer_states", []):
+            for position in optimizer["param_groups"][1]["params"]:
+                optimizer["state"].pop(position, None)
+            optimizer["param_groups"][1]["params"] = []

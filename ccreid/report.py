@@ -1,0 +1,146 @@
+"""What a run leaves for a person: its folder, tables, `metrics.json` and pictures."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import subprocess
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from rich.console import Console, RenderableType
+
+import ccreid
+from ccreid.data.benchmarks.base import Benchmark
+from ccreid.data.files import read_image
+from ccreid.data.protocols import Protocol
+from ccreid.errors import ConfigError
+from ccreid.retrieval import RetrievalResults
+from ccreid.viz.ranked_lists import draw_ranked_lists
+
+console = Console()
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "timm",
+    "numpy",
+    "scikit-learn",
+    "faiss-cpu",
+    "faiss-gpu",
+)
+
+
+def quiet_libraries() -> None:
+    """Keep Lightning's banners and advice off the terminal; its warnings that matter stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r"Experiment logs directory .* exists and is not empty",  # the run's folder holds more
+        r".*isinstance\(treespec, LeafSpec\)",
+        r"The number of training batches .* is smaller than the logging interval",
+        r"The '\w+' does not have many workers",
+        r"Checkpoint directory .* exists and is not empty",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def show(content: RenderableType) -> None:
+    """Put a table or a sentence on the terminal."""
+    console.print(content)
+
+
+def prepare_run(cfg: DictConfig) -> Path:
+    """Make the run's folder and write the resolved config into it.
+
+    Raises:
+        ConfigError: the folder already holds a run, or cannot be written.
+    """
+    quiet_libraries()
+    output_dir = Path(cfg.output_dir)
+    resumed = cfg.get("resume") is not None
+    if not resumed and (output_dir / "config.yaml").exists():
+        raise ConfigError(
+            f"{output_dir} already holds a run, which would be overwritten. Choose another folder "
+            "(hydra.run.dir=<folder>), or go on from its checkpoint (resume=<checkpoint>)."
+        )
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(cfg, output_dir / "config.yaml", resolve=True)
+        if (log := output_dir / "metrics.csv").exists():  # the logger would begin it anew
+            earlier = sum(1 for _ in output_dir.glob("metrics.*.csv"))
+            log.rename(output_dir / f"metrics.{earlier}.csv")
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write into {output_dir}: {error}. "
+            "Choose another folder: hydra.run.dir=<folder>"
+        ) from None
+    return output_dir
+
+
+def provenance(cfg: DictConfig) -> dict[str, int | str]:
+    """Return what a number needs to be believed: seed, commit, versions of what computed it."""
+    facts: dict[str, int | str] = {"commit": _commit(), "versions/ccreid": ccreid.__version__}
+    if "seed" in cfg:
+        facts["seed"] = cfg.seed
+    for package in _PACKAGES:
+        try:
+            facts[f"versions/{package}"] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return facts
+
+
+def write_metrics(metrics: Mapping[str, float | int | str], output_dir: Path) -> None:
+    """Write `metrics.json` whole or not at all."""
+    part = output_dir / "metrics.json.part"
+    part.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
+    os.replace(part, output_dir / "metrics.json")
+
+
+def draw_pictures(
+    results: Mapping[str, RetrievalResults], benchmark: Benchmark, folder: Path
+) -> list[Path]:
+    """Draw ranked lists of every protocol, from the worst query to the best; return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for protocol in benchmark.protocols:
+        picture = _ranked_lists(results[protocol.name], benchmark, protocol)
+        files.append(folder / f"ranked_{protocol.name}.png")
+        picture.save(files[-1])
+    return files
+
+
+def _ranked_lists(
+    results: RetrievalResults, benchmark: Benchmark, protocol: Protocol
+) -> Image.Image:
+    query = [benchmark.query[i] for i in protocol.select_query(benchmark.query)]
+    gallery = [benchmark.gallery[i] for i in protocol.select_gallery(benchmark.gallery)]
+    return draw_ranked_lists(
+        results,
+        lambda i: read_image(query[i].path),
+        lambda j: read_image(gallery[j].path),
+        title=f"{benchmark.name}, {protocol}",
+        order="spread",
+        same_clothes=lambda i, j: query[i].clothes_id == gallery[j].clothes_id >= 0,
+    )
+
+
+def _commit() -> str:
+    """The checkout's commit, `+` appended when it has uncommitted changes; empty for a wheel."""
+    git = ["git", "-C", str(Path(ccreid.__file__).parent)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        status = [*git, "status", "--porcelain", "--untracked-files=no"]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.stdout.strip() + ("+" if changed else "")

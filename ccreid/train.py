@@ -1,0 +1,93 @@
+"""Train a method and evaluate it: `python -m ccreid.train method=fire2 data=virtual`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+
+from ccreid.config import CONF_DIR, guarded, run_verb
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves behind.
+
+    Attributes:
+        output_dir: the run's folder.
+        checkpoint: the last epoch's checkpoint.
+        metrics: the content of `metrics.json`.
+    """
+
+    output_dir: Path
+    checkpoint: Path
+    metrics: dict[str, float | int | str]
+
+
+def train(cfg: DictConfig) -> TrainResult:
+    """Train as `cfg` says, evaluate after the last epoch, and write everything into one folder.
+
+    Args:
+        cfg: composed from `conf/train.yaml`; resolved in place.
+
+    Raises:
+        CCReIDError: anything a user can mend, before the first epoch wherever possible.
+    """
+    from hydra.utils import instantiate
+    from lightning import Trainer
+
+    from ccreid import report
+    from ccreid.build import (
+        LIGHTNING_PRECISION,
+        build_datamodule,
+        build_method,
+        choose_precision,
+        method_class,
+    )
+    from ccreid.callbacks.tables import dataset_table, metrics_table
+    from ccreid.checkpoint import load_checkpoint, provenance
+
+    cfg.precision = choose_precision(cfg.precision, cfg.trainer.accelerator)
+    output_dir = report.prepare_run(cfg)
+    resume = None if cfg.resume is None else load_checkpoint(cfg.resume)
+    if resume is not None:
+        resume.require_method(cfg.method)
+    data = build_datamodule(cfg, requires=method_class(cfg).requires)
+    report.show(dataset_table(data))
+    method = build_method(cfg, data.num_identities)
+    method.provenance = provenance(cfg, data.num_identities)
+    callbacks = instantiate(cfg.callbacks)
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        precision=LIGHTNING_PRECISION[cfg.precision],
+        logger=list(instantiate(cfg.logger).values()),
+        callbacks=list(callbacks.values()),
+    )
+    trainer.fit(
+        method,
+        datamodule=data,
+        ckpt_path=None if resume is None else str(resume.path),
+        weights_only=True,
+    )
+    evaluation = callbacks.evaluation
+    report.show(metrics_table(evaluation.results, data.benchmark.name))
+    metrics = evaluation.metrics | callbacks.throughput.summary() | report.provenance(cfg)
+    report.write_metrics(metrics, output_dir)
+    report.draw_pictures(evaluation.results, data.benchmark, output_dir / "pictures")
+    report.show(f"Everything of this run is in {output_dir}")
+    return TrainResult(output_dir, output_dir / "checkpoints" / "last.ckpt", metrics)
+
+
+@hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Hydra's entry."""
+    guarded(train, cfg)
+
+
+if __name__ == "__main__":
+    run_verb(main, "train")

@@ -1,0 +1,75 @@
+import shutil
+
+import pytest
+
+from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.prcc import PRCC
+from ccreid.data.sample import ids
+from ccreid.errors import DataError
+from tests.miniature.prcc import write_prcc
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    counts = {"train": SplitCount(3, 18), "query": SplitCount(2, 14), "gallery": SplitCount(2, 4)}
+    monkeypatch.setattr(PRCC, "counts", counts)
+    write_prcc(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("nested", [".", "prcc"])
+def test_reads_the_published_layout(root, nested):
+    prcc = PRCC(root / nested)
+    assert sorted(set(ids(prcc.train, "pid"))) == [1, 2, 5]
+    assert [s.camid for s in prcc.gallery] == [0] * 4
+    assert [s.camid for s in prcc.query] == [1] * 6 + [2] * 8
+
+
+def test_cameras_decide_the_outfit(root):
+    prcc = PRCC(root)
+    outfits = {(s.pid, s.camid): s.clothes_id for s in prcc.train}
+    for pid in (1, 2, 5):
+        assert outfits[pid, 0] == outfits[pid, 1] != outfits[pid, 2]
+    assert len(set(outfits.values())) == 6
+
+
+def test_protocols_ask_with_b_and_c(root):
+    prcc = PRCC(root)
+    asked = {
+        p.name: {prcc.query[i].camid for i in p.select_query(prcc.query)} for p in prcc.protocols
+    }
+    assert asked == {"sc": {1}, "cc": {2}}
+
+
+def test_missing_data_says_where_what_and_how(tmp_path):
+    with pytest.raises(DataError) as error:
+        PRCC(tmp_path)
+    text = str(error.value)
+    for part in (
+        str(tmp_path / "prcc"),
+        "cropped_rgb",
+        "data.root=",
+        "CCREID_DATA",
+        "data=virtual",
+    ):
+        assert part in text
+    assert len(text.splitlines()) < 20  # one screen
+
+
+def test_wrong_counts_name_both_numbers(root):
+    shutil.rmtree(root / "prcc" / "rgb" / "train" / "005")
+    with pytest.raises(DataError, match="expected 18 images of 3 people, found 12 of 2"):
+        PRCC(root)
+
+
+def test_a_refoldered_copy_is_refused(root):
+    (root / "prcc" / "rgb" / "test" / "query").mkdir()
+    with pytest.raises(DataError, match="re-foldered"):
+        PRCC(root)
+
+
+def test_a_root_with_digits_and_letters_that_look_like_ids(tmp_path, monkeypatch, root):
+    strange = tmp_path / "query_A_c05"
+    strange.mkdir()
+    shutil.move(root / "prcc", strange / "prcc")
+    assert sorted(set(ids(PRCC(strange).train, "pid"))) == [1, 2, 5]

@@ -1,0 +1,85 @@
+"""The batch-hard triplet loss against a triple loop, and its degenerate batches."""
+
+import pytest
+import torch
+
+from ccreid.losses import batch_hard_triplet_loss
+
+
+def loop_oracle(features, pids, margin=0.3):
+    """Largest violation of each anchor over all its triplets, averaged."""
+    terms = []
+    for a in range(len(pids)):
+        violations = []
+        for p in range(len(pids)):
+            for n in range(len(pids)):
+                if a != p and pids[a] == pids[p] and pids[a] != pids[n]:
+                    d_ap = (features[a] - features[p]).norm()
+                    d_an = (features[a] - features[n]).norm()
+                    violations.append(torch.relu(d_ap - d_an + margin))
+        if violations:
+            terms.append(torch.stack(violations).max())
+    return torch.stack(terms).mean()
+
+
+BATCHES = {
+    "balanced": [0, 0, 0, 1, 1, 1, 2, 2, 2],
+    "unbalanced": [3, 0, 0, 7, 3, 3, 3, 7, 0, 3],
+    "with single images": [0, 1, 1, 2, 5, 5, 5, 9],
+}
+
+
+@pytest.mark.parametrize("pids", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("margin", [0.3, 5.0])
+def test_value_and_gradient_equal_a_triple_loop(pids, margin):
+    pids = torch.tensor(pids)
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(len(pids), 6, generator=generator, dtype=torch.float64)
+    ours, theirs = (features.clone().requires_grad_() for _ in range(2))
+    loss, expected = batch_hard_triplet_loss(ours, pids, margin), loop_oracle(theirs, pids, margin)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    assert torch.autograd.gradcheck(
+        lambda x: batch_hard_triplet_loss(x, pids, margin), features.clone().requires_grad_()
+    )
+
+
+@pytest.mark.parametrize("pids", [[4, 4, 4, 4], [0, 1, 2, 3], [0]])
+def test_without_a_triplet_the_loss_is_zero_and_connected(pids):
+    features = torch.randn(len(pids), 8, requires_grad=True)
+    loss = batch_hard_triplet_loss(features, torch.tensor(pids))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(features.grad, torch.zeros_like(features))
+
+
+def test_identical_features_give_the_margin_and_a_finite_gradient():
+    features = torch.ones(6, 8, requires_grad=True)
+    loss = batch_hard_triplet_loss(features, torch.tensor([0, 0, 0, 1, 1, 1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.3)
+    assert torch.isfinite(features.grad).all()
+
+
+def test_near_duplicates_far_from_the_origin_keep_their_distance():
+    # |a|^2 + |b|^2 - 2ab would lose these differences altogether in float32.
+    features = torch.full((4, 16), 100.0)
+    features[1, 0] += 0.25
+    features[2, 1] += 0.5
+    features[3, 1] += 0.625
+    pids = torch.tensor([0, 0, 1, 1])
+    expected = loop_oracle(features.double(), pids)
+    torch.testing.assert_close(batch_hard_triplet_loss(features, pids).double(), expected)
+
+
+def test_computes_in_float32_for_low_precision_and_under_autocast():
+    pids = torch.tensor(BATCHES["unbalanced"])
+    features = torch.randn(len(pids), 32).bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = batch_hard_triplet_loss(features, pids)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert features.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(loss, loop_oracle(features.detach().float(), pids))

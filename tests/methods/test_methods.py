@@ -1,0 +1,155 @@
+"""What holds for every method: it trains, evaluates, resumes and is rebuilt from its checkpoint."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+
+from ccreid import list_methods
+from ccreid.build import build_datamodule, build_method
+from ccreid.checkpoint import load_checkpoint
+from ccreid.errors import CheckpointError, ConfigError, TrainingError
+from ccreid.evaluate import evaluate
+from ccreid.train import train
+
+METHODS = list_methods()
+MINING = {"fire2": ("method.mining.start_epoch=1",)}  # mine in the second of two epochs
+
+
+def overrides(method):
+    return (f"method={method}", "debug=fast", *MINING.get(method, ()))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One short run per method, shared by the tests that only read."""
+    from ccreid.config import compose
+    from tests.conftest import TINY
+
+    results = {}
+    for method in METHODS:
+        folder = tmp_path_factory.mktemp(method)
+        cfg = compose("train", [*TINY, *overrides(method), f"output_dir={folder}"])
+        results[method] = train(cfg)
+    return results
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_leaves_everything_in_its_folder(runs, method):
+    result = runs[method]
+    metrics = json.loads((result.output_dir / "metrics.json").read_text())
+    assert metrics == result.metrics
+    for protocol in ("general", "sc", "cc"):
+        for name in ("rank1", "rank5", "rank10", "mAP", "mINP"):
+            assert 0 <= metrics[f"test/virtual/{protocol}/{name}"] <= 1
+        assert metrics[f"test/virtual/{protocol}/num_valid_queries"] == 256
+    for key in ("seconds_per_epoch", "images_per_second", "peak_memory_gib"):
+        assert metrics[key] > 0
+    assert metrics["seed"] == 0
+    assert metrics["versions/torch"] == torch.__version__
+    for file in ("config.yaml", "metrics.csv", "checkpoints/last.ckpt", "pictures/ranked_cc.png"):
+        assert (result.output_dir / file).stat().st_size > 0
+    header = (result.output_dir / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/id", "test/virtual/cc/mAP"} <= set(header)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_checkpoint_alone_gives_the_same_numbers(runs, method, tiny_config):
+    cfg = tiny_config(
+        f"checkpoint={runs[method].checkpoint}", "data=virtual", config_name="evaluate"
+    )
+    metrics = evaluate(cfg)
+    assert metrics == {k: v for k, v in runs[method].metrics.items() if k.startswith("test/")}
+    written = json.loads((Path(cfg.output_dir) / "metrics.json").read_text())
+    assert metrics.items() <= written.items()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_checkpoint_of_another_method_is_refused(runs, method, tiny_config):
+    other = next(name for name in METHODS if name != method)
+    checkpoint = runs[method].checkpoint
+    cfg = tiny_config(f"checkpoint={checkpoint}", f"method={other}", config_name="evaluate")
+    with pytest.raises(CheckpointError, match="was trained with"):
+        evaluate(cfg)
+    with pytest.raises(CheckpointError, match="was trained with"):
+        train(tiny_config(*overrides(other), f"resume={checkpoint}"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_used_folder_is_not_overwritten(runs, method, tiny_config):
+    before = (runs[method].output_dir / "metrics.json").read_bytes()
+    cfg = tiny_config(*overrides(method), f"output_dir={runs[method].output_dir}")
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train(cfg)
+    assert (runs[method].output_dir / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_test_time_sees_images_only(runs, method):
+    network = load_checkpoint(runs[method].checkpoint).build_method().eval()
+    images = torch.rand(3, 3, 64, 32)
+    with torch.no_grad():
+        together = network.embed(images)
+        alone = torch.cat([network.embed(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resuming_at_an_epoch_boundary_changes_nothing(method, tiny_config):
+    three = ("trainer.max_epochs=3", "trainer.limit_train_batches=2")
+    straight = train(tiny_config(*overrides(method), *three, folder="straight"))
+
+    halted = tiny_config(*overrides(method), *three, folder="halted")
+    data = build_datamodule(halted)
+    network = build_method(halted, data.num_identities)
+    checkpoint = stop_after_two_epochs(halted, network, data)
+    resumed = train(
+        tiny_config(*overrides(method), *three, f"resume={checkpoint}", folder="resumed")
+    )
+
+    one, other = (load_checkpoint(r.checkpoint).state_dict for r in (straight, resumed))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def stop_after_two_epochs(cfg, network, data):
+    """Train epochs 1 and 2 of a longer run and return the checkpoint."""
+    from ccreid.checkpoint import provenance
+
+    network.provenance = provenance(cfg, data.num_identities)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        limit_train_batches=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(network, datamodule=data)
+    path = f"{cfg.output_dir}/two.ckpt"
+    trainer.save_checkpoint(path)
+    return path
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_loss_that_is_not_finite_stops_the_run(method, tiny_config, monkeypatch):
+    from ccreid.methods.base import Method
+    from ccreid.methods.baseline import Baseline
+    from ccreid.methods.fire2 import FIRe2
+
+    for cls in (Baseline, FIRe2):
+        losses = cls.losses
+
+        def broken(self: Method, batch, losses=losses):
+            terms = losses(self, batch)
+            return terms | {"id": terms["id"] * float("nan")}
+
+        monkeypatch.setattr(cls, "losses", broken)
+    with pytest.raises(TrainingError, match="id=nan") as error:
+        train(tiny_config(*overrides(method)))
+    assert ".jpg" in str(error.value)

@@ -1,0 +1,1 @@
+"""Tiny copies of the benchmarks' on-disk layouts, from generated pictures."""
