@@ -43,6 +43,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
                 cfg[node][key] = checkpoint.config[node][key]
     output_dir = report.prepare_run(cfg)
     benchmark = instantiate(cfg.data.benchmark)
+    report.write_config(cfg, output_dir)
     transform = instantiate(cfg.data.test_transform)
     device = cfg.device if cfg.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     method = checkpoint.build_method().to(device)
@@ -51,8 +52,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         results = evaluate_method(method, benchmark, transform, settings, progress)
     report.show(metrics_table(results, benchmark.name))
     metrics = flat_metrics(results, benchmark.name)
-    report.write_metrics({**metrics, **report.provenance(cfg)}, output_dir)
     report.draw_pictures(results, benchmark, output_dir / "pictures")
+    report.write_metrics({**metrics, **report.provenance(cfg)}, output_dir)
     report.show(f"Everything of this evaluation is in {output_dir}")
     return metrics
 

@@ -72,7 +72,8 @@ def _interleave(mine: Tensor, total: int, world_size: int, device: torch.device)
     dist.all_reduce(width, dist.ReduceOp.MAX)  # a rank without an image does not know D
     longest = -(-total // world_size)
     padded = torch.zeros(longest, int(width), device=device)
-    padded[: len(mine)] = mine.to(device)
+    if len(mine):
+        padded[: len(mine)] = mine.to(device)
     shards = [torch.empty_like(padded) for _ in range(world_size)]
     dist.all_gather(shards, padded)
     return torch.stack(shards, dim=1).flatten(0, 1)[:total].cpu()
@@ -80,7 +81,14 @@ def _interleave(mine: Tensor, total: int, world_size: int, device: torch.device)
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode and, afterwards, every part back into the mode it was in."""
+    """Put a module into eval mode and, afterwards, every part back into the mode it was in.
+
+    With several processes all take rank 0's buffers: each rank's batch-norm statistics have seen
+    other images since DDP last did so, and shards of one list must come from one network.
+    """
+    if dist.is_initialized():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

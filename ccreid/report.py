@@ -20,6 +20,7 @@ from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.files import read_image
 from ccreid.data.protocols import Protocol
 from ccreid.errors import ConfigError
+from ccreid.processes import process_rank
 from ccreid.retrieval import RetrievalResults
 from ccreid.viz.ranked_lists import draw_ranked_lists
 
@@ -39,7 +40,12 @@ _PACKAGES = (
 
 def quiet_libraries() -> None:
     """Keep Lightning's banners and advice off the terminal; its warnings that matter stay."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+    for name in (
+        "lightning.pytorch",
+        "lightning.fabric",
+        "lightning.pytorch.utilities.rank_zero",
+        "faiss.loader",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         r"Experiment logs directory .* exists and is not empty",  # the run's folder holds more
@@ -52,36 +58,47 @@ def quiet_libraries() -> None:
 
 
 def show(content: RenderableType) -> None:
-    """Put a table or a sentence on the terminal."""
-    console.print(content)
+    """Put a table or a sentence on the terminal, once however many processes there are."""
+    if process_rank() == 0:
+        console.print(content)
 
 
 def prepare_run(cfg: DictConfig) -> Path:
-    """Make the run's folder and write the resolved config into it.
+    """Make sure that the run's folder can be written and holds nothing that would be lost.
 
     Raises:
         ConfigError: the folder already holds a run, or cannot be written.
     """
     quiet_libraries()
     output_dir = Path(cfg.output_dir)
+    if process_rank() != 0:
+        return output_dir
     resumed = cfg.get("resume") is not None
-    if not resumed and (output_dir / "config.yaml").exists():
+    precious = [output_dir / "metrics.json", output_dir / "checkpoints" / "last.ckpt"]
+    if not resumed and any(path.exists() for path in precious):
         raise ConfigError(
             f"{output_dir} already holds a run, which would be overwritten. Choose another folder "
             "(hydra.run.dir=<folder>), or go on from its checkpoint (resume=<checkpoint>)."
         )
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(cfg, output_dir / "config.yaml", resolve=True)
-        if (log := output_dir / "metrics.csv").exists():  # the logger would begin it anew
-            earlier = sum(1 for _ in output_dir.glob("metrics.*.csv"))
-            log.rename(output_dir / f"metrics.{earlier}.csv")
+        (output_dir / "config.yaml").open("a").close()
     except OSError as error:
         raise ConfigError(
             f"Cannot write into {output_dir}: {error}. "
             "Choose another folder: hydra.run.dir=<folder>"
         ) from None
     return output_dir
+
+
+def write_config(cfg: DictConfig, output_dir: Path) -> None:
+    """Write the resolved config; an earlier log of a resumed run is kept under another name."""
+    if process_rank() != 0:
+        return
+    OmegaConf.save(cfg, output_dir / "config.yaml", resolve=True)
+    if (log := output_dir / "metrics.csv").exists():  # the logger would begin it anew
+        earlier = sum(1 for _ in output_dir.glob("metrics.*.csv"))
+        log.rename(output_dir / f"metrics.{earlier}.csv")
 
 
 def provenance(cfg: DictConfig) -> dict[str, int | str]:
@@ -122,13 +139,17 @@ def _ranked_lists(
 ) -> Image.Image:
     query = [benchmark.query[i] for i in protocol.select_query(benchmark.query)]
     gallery = [benchmark.gallery[i] for i in protocol.select_gallery(benchmark.gallery)]
+
+    def same_clothes(i: int, j: int) -> bool:
+        return bool(query[i].clothes_id == gallery[j].clothes_id >= 0)
+
     return draw_ranked_lists(
         results,
         lambda i: read_image(query[i].path),
         lambda j: read_image(gallery[j].path),
         title=f"{benchmark.name}, {protocol}",
         order="spread",
-        same_clothes=lambda i, j: query[i].clothes_id == gallery[j].clothes_id >= 0,
+        same_clothes=None if protocol.rule == "cc" else same_clothes,
     )
 
 

@@ -39,47 +39,45 @@ def train(cfg: DictConfig) -> TrainResult:
         CCReIDError: anything a user can mend, before the first epoch wherever possible.
     """
     from hydra.utils import instantiate
-    from lightning import Trainer
 
     from ccreid import report
     from ccreid.build import (
-        LIGHTNING_PRECISION,
         build_datamodule,
         build_method,
+        build_trainer,
         choose_precision,
+        fit,
         method_class,
     )
+    from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
     from ccreid.callbacks.tables import dataset_table, metrics_table
     from ccreid.checkpoint import load_checkpoint, provenance
 
     cfg.precision = choose_precision(cfg.precision, cfg.trainer.accelerator)
-    output_dir = report.prepare_run(cfg)
     resume = None if cfg.resume is None else load_checkpoint(cfg.resume)
     if resume is not None:
         resume.require_method(cfg.method)
+    output_dir = report.prepare_run(cfg)
     data = build_datamodule(cfg, requires=method_class(cfg).requires)
     report.show(dataset_table(data))
     method = build_method(cfg, data.num_identities)
     method.provenance = provenance(cfg, data.num_identities)
     callbacks = instantiate(cfg.callbacks)
-    trainer: Trainer = instantiate(
-        cfg.trainer,
-        precision=LIGHTNING_PRECISION[cfg.precision],
-        logger=list(instantiate(cfg.logger).values()),
-        callbacks=list(callbacks.values()),
-    )
-    trainer.fit(
-        method,
-        datamodule=data,
-        ckpt_path=None if resume is None else str(resume.path),
-        weights_only=True,
-    )
+    trainer = build_trainer(cfg, callbacks.values())
+    report.write_config(cfg, output_dir)
+    fit(trainer, method, data, None if resume is None else resume.path)
     evaluation = callbacks.evaluation
-    report.show(metrics_table(evaluation.results, data.benchmark.name))
-    metrics = evaluation.metrics | callbacks.throughput.summary() | report.provenance(cfg)
-    report.write_metrics(metrics, output_dir)
-    report.draw_pictures(evaluation.results, data.benchmark, output_dir / "pictures")
-    report.show(f"Everything of this run is in {output_dir}")
+    results, metrics = evaluation.results, evaluation.metrics
+    if resume is not None and not results:  # all epochs were done before
+        method = resume.build_method().to(trainer.strategy.root_device)
+        results = evaluate_method(method, data.benchmark, data.test_transform, evaluation.settings)
+        metrics = flat_metrics(results, data.benchmark.name)
+    metrics = {**metrics, **callbacks.throughput.summary(), **report.provenance(cfg)}
+    if trainer.is_global_zero:
+        report.show(metrics_table(results, data.benchmark.name))
+        report.draw_pictures(results, data.benchmark, output_dir / "pictures")
+        report.write_metrics(metrics, output_dir)  # last: a folder that holds it is complete
+        report.show(f"Everything of this run is in {output_dir}")
     return TrainResult(output_dir, output_dir / "checkpoints" / "last.ckpt", metrics)
 
 

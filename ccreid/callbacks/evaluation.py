@@ -116,14 +116,21 @@ class Evaluation(Callback):
         self.metrics: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate when this epoch's turn has come."""
+        """Evaluate when this epoch's turn has come and more are to follow."""
         epoch = trainer.current_epoch + 1
-        last = epoch == trainer.max_epochs
-        if not last and (self.every_n_epochs == 0 or epoch % self.every_n_epochs):
-            return
+        if self.every_n_epochs and epoch % self.every_n_epochs == 0 and epoch != trainer.max_epochs:
+            self._evaluate(pl_module)
+            values = {name: torch.tensor(value) for name, value in self.metrics.items()}
+            pl_module.log_dict(values, sync_dist=True)  # equal on all ranks
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate the trained network, averaged weights included where they are asked for."""
+        self._evaluate(pl_module)
+        for logger in trainer.loggers:
+            logger.log_metrics(self.metrics, step=trainer.global_step)
+
+    def _evaluate(self, pl_module: LightningModule) -> None:
         method: Method = pl_module  # type: ignore[assignment]
         data = method.datamodule
         self.results = evaluate_method(method, data.benchmark, data.test_transform, self.settings)
         self.metrics = flat_metrics(self.results, data.benchmark.name)
-        values = {name: torch.tensor(value) for name, value in self.metrics.items()}
-        method.log_dict(values, rank_zero_only=True)

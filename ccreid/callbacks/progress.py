@@ -12,9 +12,13 @@ class LossProgressBar(RichProgressBar):
     def __init__(self, refresh_rate: int = 5) -> None:
         super().__init__(refresh_rate=refresh_rate, leave=True)
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        # People, papers and our settings count epochs from 1; Lightning shows its own counter.
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         """Return the latest step's loss terms by name."""
         losses = getattr(pl_module, "last_losses", {})
-        return {name: f"{float(loss):.3f}" for name, loss in losses.items()}
+        return {name: f"{float(loss):.2f}" for name, loss in losses.items()}

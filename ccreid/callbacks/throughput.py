@@ -43,7 +43,7 @@ class Throughput(Callback):
         """Stop the epoch's clock and log."""
         self._epochs += 1
         self._epoch_seconds += time.perf_counter() - self._epoch_began
-        pl_module.log("images_per_second", self.summary()["images_per_second"], rank_zero_only=True)
+        pl_module.log("images_per_second", self.summary()["images_per_second"], sync_dist=True)
 
     def summary(self) -> dict[str, float]:
         """Return means over the epochs run here, and the peak memory so far in GiB."""

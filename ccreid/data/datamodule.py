@@ -14,10 +14,11 @@ from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.captions import CaptionStore
 from ccreid.data.files import read_image
 from ccreid.data.parsing import ParsingStore
-from ccreid.data.sample import Batch, Sample, contiguous_labels, ids
+from ccreid.data.sample import Batch, Sample, contiguous_labels, ids, manifest
 from ccreid.data.samplers import Draw, PKSampler
 from ccreid.data.transforms import TestTransform, TrainTransform, seeded
 from ccreid.errors import ConfigError, DataError
+from ccreid.processes import require_same_on_all_ranks
 
 
 class ReIDDataModule(LightningDataModule):
@@ -71,6 +72,11 @@ class ReIDDataModule(LightningDataModule):
     def num_clothes(self) -> int:
         """Number of labelled outfits in the train split; 0 where clothes are unlabelled."""
         return int(self.train_clothes_id.max()) + 1
+
+    def setup(self, stage: str) -> None:
+        """Make sure that all ranks read the same lists."""
+        for split, samples in self.benchmark.splits.items():
+            require_same_on_all_ranks(manifest(samples), f"{self.benchmark.name} {split}")
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Yield the batches of this rank; the epoch is asked of the trainer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import NotRequired, TypedDict
@@ -61,10 +60,6 @@ def contiguous_labels(values: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(labels)
 
 
-def manifest_checksum(samples: Iterable[Sample]) -> str:
-    """Return a SHA-256 over base names and ids in order: equal listings have equal checksums."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        name, *numbers = astuple(sample)
-        digest.update(f"{name.rsplit('/', 1)[-1]}\t{numbers}\n".encode())
-    return digest.hexdigest()
+def manifest(samples: Iterable[Sample]) -> list[str]:
+    """Return one line per sample, base name and ids in order: equal listings have equal lines."""
+    return ["\t".join([s.path.rsplit("/", 1)[-1], *map(str, astuple(s)[1:])]) for s in samples]

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.sample import Batch
 from ccreid.errors import TrainingError
+from ccreid.models import Backbone
 
 ParameterGroups = list[dict[str, Any]]
 OptimizerFactory = Callable[[ParameterGroups], Optimizer]
@@ -31,6 +32,7 @@ class Method(LightningModule, ABC):
     Args:
         optimizer: makes the optimiser from parameter groups.
         scheduler: makes the learning-rate schedule, stepped once an epoch; None for none.
+        gather: let losses that compare images see the batches of all ranks.
 
     Attributes:
         requires: side information for training, any of parsing, captions, clothes.
@@ -39,11 +41,16 @@ class Method(LightningModule, ABC):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
+    backbone: Backbone
 
     def __init__(
-        self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None
+        self,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        gather: bool = False,
     ) -> None:
         super().__init__()
+        self.gather = gather
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self.last_losses: dict[str, Tensor] = {}
         self._last_index: Tensor | None = None
@@ -74,6 +81,19 @@ class Method(LightningModule, ABC):
         datamodule: ReIDDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return datamodule
 
+    def gathered(self, features: Tensor, pid: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features [B, D] and identities [B] of all ranks when `gather` is on.
+
+        Every rank then computes the loss of the whole batch, with gradients to all ranks; DDP's
+        average of the gradients is the gradient that one process would have.
+        """
+        if not self.gather or self.trainer.world_size == 1:
+            return features, pid
+        all_features, all_pids = self.all_gather(features, sync_grads=True), self.all_gather(pid)
+        assert isinstance(all_features, Tensor)
+        assert isinstance(all_pids, Tensor)
+        return all_features.flatten(0, 1), all_pids.flatten()
+
     def on_train_epoch_start(self) -> None:
         """Make this epoch's randomness a function of seed, epoch and rank."""
         entropy = [self.datamodule.seed, self.current_epoch, self.global_rank]
@@ -87,7 +107,8 @@ class Method(LightningModule, ABC):
         self.last_losses = {name: loss.detach() for name, loss in losses.items()}
         self._last_index = batch["index"]
         logged = {f"train/{name}": loss for name, loss in self.last_losses.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch["pid"]))
+        size = len(batch["pid"])
+        self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
         return total
 
     def on_train_epoch_end(self) -> None:

@@ -17,7 +17,7 @@ class Baseline(Method):
     Args:
         backbone: images to feature maps.
         num_identities: people in the train split.
-        optimizer, scheduler: see `Method`.
+        optimizer, scheduler, gather: see `Method`.
         label_smoothing: probability spread over all identities.
         margin: of the triplet loss, in units of Euclidean distance.
     """
@@ -28,10 +28,11 @@ class Baseline(Method):
         num_identities: int,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
+        gather: bool = False,
         label_smoothing: float = 0.1,
         margin: float = 0.3,
     ) -> None:
-        super().__init__(optimizer, scheduler)
+        super().__init__(optimizer, scheduler, gather)
         self.backbone = backbone
         self.bnneck = BNNeck(backbone.num_features)
         self.classifier = IdentityClassifier(backbone.num_features, num_identities)
@@ -44,9 +45,10 @@ class Baseline(Method):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return `id` and `triplet`."""
+        pid = batch["pid"]
         pooled = average_pool(self.backbone(batch["image"]))
         logits = self.classifier(self.bnneck(pooled))
         return {
-            "id": cross_entropy(logits, batch["pid"], label_smoothing=self.label_smoothing),
-            "triplet": batch_hard_triplet_loss(pooled, batch["pid"], self.margin),
+            "id": cross_entropy(logits, pid, label_smoothing=self.label_smoothing),
+            "triplet": batch_hard_triplet_loss(*self.gathered(pooled, pid), margin=self.margin),
         }

@@ -53,6 +53,24 @@ class Mining:
     batch_size: int = 128
 
 
+@dataclass(frozen=True)
+class Attributes:
+    """What a mining finds, and the prototypes trained from it until the next.
+
+    They are no parameters of the module: they change their number every epoch, which neither DDP
+    nor an average of weights could follow, and a checkpoint need not hold what is mined again.
+
+    Attributes:
+        cluster: cluster of every train image, [N].
+        pid: identity of every cluster, [M].
+        weight: prototype of every cluster, [M, D]; begins at its centre.
+    """
+
+    cluster: Tensor
+    pid: Tensor
+    weight: nn.Parameter
+
+
 class FIRe2(Method):
     """FIRe²: L = L_id + L_tri + L_attr + λ L_r, the last three after `mining.start_epoch`.
 
@@ -64,7 +82,7 @@ class FIRe2(Method):
     Args:
         backbone: images to feature maps.
         num_identities: people in the train split.
-        optimizer, scheduler: see `Method`.
+        optimizer, scheduler, gather: see `Method`.
         mining: settings of FFM.
         label_smoothing: probability spread over all identities.
         margin: of the triplet loss, in units of Euclidean distance.
@@ -76,14 +94,13 @@ class FIRe2(Method):
         reset_optimizer_state: forget the optimiser's moments at each mining, as the released code.
     """
 
-    attribute_weight: nn.Parameter | None
-
     def __init__(
         self,
         backbone: Backbone,
         num_identities: int,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
+        gather: bool = False,
         mining: Mining = Mining(),
         label_smoothing: float = 0.1,
         margin: float = 0.3,
@@ -94,15 +111,14 @@ class FIRe2(Method):
         recomposition_weight: float = 0.3,
         reset_optimizer_state: bool = True,
     ) -> None:
-        super().__init__(optimizer, scheduler)
+        super().__init__(optimizer, scheduler, gather)
         num_features = 2 * backbone.num_features  # global max and global average
         self.backbone = backbone
         self.bnneck = BNNeck(num_features)
         self.classifier = IdentityClassifier(num_features, num_identities)
         self.recomposed_bnneck = BNNeck(num_features)
         self.recomposed_classifier = IdentityClassifier(num_features, num_identities)
-        # None until the first mining, so that DDP never tracks a parameter that changes its shape.
-        self.register_parameter("attribute_weight", None)
+        self.attributes: Attributes | None = None
         self.mining = mining
         self.label_smoothing, self.margin = label_smoothing, margin
         self.tau, self.epsilon = tau, epsilon
@@ -120,14 +136,16 @@ class FIRe2(Method):
         feature_map = self.backbone(batch["image"])
         feature = self._feature(feature_map)
         losses = {"id": self._identity_loss(self.classifier(feature), pid)}
-        if self.attribute_weight is None:
+        if self.attributes is None:
             return losses
-        cluster = self.cluster[batch["index"]]
-        cosine = cosine_similarity(feature, self.attribute_weight)
-        siblings = self.cluster_pid == pid[:, None]  # clusters of the image's own identity
+        cluster = self.attributes.cluster[batch["index"]]
+        cosine = cosine_similarity(feature, self.attributes.weight)
+        siblings = self.attributes.pid == pid[:, None]  # clusters of the image's own identity
         recomposed = self._recompose(feature_map, cluster)
         recomposed_loss = self._identity_loss(recomposed, pid.repeat(self.recompositions))
-        losses["triplet"] = batch_hard_triplet_loss(feature, pid, self.margin)
+        losses["triplet"] = batch_hard_triplet_loss(
+            *self.gathered(feature, pid), margin=self.margin
+        )
         losses["attribute"] = attribute_aware_loss(
             cosine, cluster, siblings, self.tau, self.epsilon
         )
@@ -146,7 +164,12 @@ class FIRe2(Method):
         recomposed = recompose(feature_map, cluster, self.parts, self.recompositions)
         alone = images_without_donor(cluster).float()
         self.log(
-            "mining/images_without_donor", alone, on_step=False, on_epoch=True, reduce_fx="sum"
+            "mining/images_without_donor",
+            alone,
+            on_step=False,
+            on_epoch=True,
+            reduce_fx="sum",
+            sync_dist=True,
         )
         logits: Tensor = self.recomposed_classifier(
             self.recomposed_bnneck(max_average_pool(recomposed))
@@ -178,15 +201,20 @@ class FIRe2(Method):
                 workers=data.workers,
             )
         labels, centres = self._cluster_once(features, data.train_pid)
-        self.cluster = labels.to(self.device)
-        self.cluster_pid = torch.empty(len(centres), dtype=torch.long, device=self.device)
-        self.cluster_pid[self.cluster] = data.train_pid.to(self.device)
-        self._set_attribute_weight(nn.Parameter(centres.to(self.device)))
+        cluster_pid = torch.empty(len(centres), dtype=torch.long)
+        cluster_pid[labels] = data.train_pid
+        self._begin_training(
+            Attributes(
+                cluster=labels.to(self.device),
+                pid=cluster_pid.to(self.device),
+                weight=nn.Parameter(centres.to(self.device)),
+            )
+        )
         labelled = data.num_clothes > 0
         clothes_id = data.train_clothes_id if labelled else None
         statistics = cluster_statistics(labels, data.train_pid, clothes_id)
         statistics["seconds"] = time.perf_counter() - began
-        self.log_dict({f"mining/{name}": value for name, value in statistics.items()})
+        self.log_dict({f"mining/{key}": v for key, v in statistics.items()}, sync_dist=True)
 
     def _cluster_once(self, features: Tensor, pid: Tensor) -> tuple[Tensor, Tensor]:
         """Cluster on rank 0 and give all ranks its labels and centres."""
@@ -207,26 +235,26 @@ class FIRe2(Method):
         labels, centres = result
         return labels, centres
 
-    def _set_attribute_weight(self, weight: nn.Parameter) -> None:
+    def _begin_training(self, attributes: Attributes) -> None:
         optimizer = self.trainer.optimizers[0]
         if self.reset_optimizer_state:
             optimizer.state.clear()
-        elif self.attribute_weight is not None:
-            optimizer.state.pop(self.attribute_weight, None)
-        optimizer.param_groups[1]["params"] = [weight]
-        self.attribute_weight = weight
+        elif self.attributes is not None:
+            optimizer.state.pop(self.attributes.weight, None)
+        optimizer.param_groups[1]["params"] = [attributes.weight]
+        self.attributes = attributes
 
     def on_after_backward(self) -> None:
-        """Average the attribute weights' gradient over ranks: DDP does not know them."""
-        if dist.is_initialized() and self.attribute_weight is not None:
-            dist.all_reduce(self.attribute_weight.grad)
-            assert self.attribute_weight.grad is not None
-            self.attribute_weight.grad /= dist.get_world_size()
+        """Average the prototypes' gradient over ranks: DDP does not know them."""
+        if dist.is_initialized() and self.attributes is not None:
+            gradient = self.attributes.weight.grad
+            dist.all_reduce(gradient)
+            assert gradient is not None
+            gradient /= dist.get_world_size()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the attribute weights out: at an epoch's boundary they are mined again."""
+        """Leave the prototypes' moments out: at an epoch's boundary they are mined again."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["state_dict"].pop("attribute_weight", None)
         for optimizer in checkpoint.get("optimizer_states", []):
             for position in optimizer["param_groups"][1]["params"]:
                 optimizer["state"].pop(position, None)

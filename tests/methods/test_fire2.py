@@ -37,11 +37,11 @@ def mined(tiny_config, monkeypatch):
 
 def test_mining_makes_one_prototype_per_cluster(mined):
     method, data = mined.method, mined.data
-    clusters = method.attribute_weight.shape[0]
-    assert method.cluster.shape == (1280,)
-    assert set(method.cluster.tolist()) == set(range(clusters))
+    clusters = method.attributes.weight.shape[0]
+    assert method.attributes.cluster.shape == (1280,)
+    assert set(method.attributes.cluster.tolist()) == set(range(clusters))
     for cluster in range(clusters):  # clusters are never shared between people
-        assert len(set(data.train_pid[method.cluster == cluster].tolist())) == 1
+        assert len(set(data.train_pid[method.attributes.cluster == cluster].tolist())) == 1
     assert mined.logged["mining/num_clusters"] == clusters
     assert {"mining/purity", "mining/nmi", "mining/seconds"} <= set(mined.logged)
 
@@ -55,9 +55,9 @@ def test_prototypes_start_at_the_centres_of_the_test_features(mined):
             method.embed, data.benchmark.train, data.test_transform, device=torch.device("cpu")
         )
     unit = normalize(features)
-    for cluster in range(0, len(method.attribute_weight), 7):
-        centre = unit[method.cluster == cluster].mean(0)
-        torch.testing.assert_close(method.attribute_weight[cluster], centre, rtol=1e-4, atol=1e-6)
+    for cluster in range(0, len(method.attributes.weight), 7):
+        centre = unit[method.attributes.cluster == cluster].mean(0)
+        torch.testing.assert_close(method.attributes.weight[cluster], centre, rtol=1e-4, atol=1e-6)
 
 
 def test_mining_leaves_the_network_as_it_was(mined):
@@ -75,14 +75,17 @@ def test_the_losses_are_those_of_the_paper(mined):
     losses = method.losses(batch)
 
     torch.manual_seed(5)
-    pid, cluster = batch["pid"], method.cluster[batch["index"]]
+    pid, cluster = batch["pid"], method.attributes.cluster[batch["index"]]
     feature_map = method.backbone(batch["image"])
     f = method.bnneck(max_average_pool(feature_map))
     r = method.recomposed_bnneck(max_average_pool(recompose(feature_map, cluster, 2, 2)))
     owner = torch.stack(
-        [mined.data.train_pid[method.cluster == c][0] for c in range(len(method.attribute_weight))]
+        [
+            mined.data.train_pid[method.attributes.cluster == c][0]
+            for c in range(len(method.attributes.weight))
+        ]
     )
-    cosine = normalize(f) @ normalize(method.attribute_weight).T
+    cosine = normalize(f) @ normalize(method.attributes.weight).T
     expected = {
         "id": cross_entropy(method.classifier(f), pid, label_smoothing=0.1),
         "triplet": batch_hard_triplet_loss(f, pid, 0.3),
@@ -101,7 +104,7 @@ def test_every_part_learns_from_the_losses(mined):
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
-    assert method.attribute_weight.grad.abs().sum() > 0
+    assert method.attributes.weight.grad.abs().sum() > 0
 
 
 def step(mined):
@@ -113,13 +116,13 @@ def step(mined):
 
 def test_the_prototypes_are_trained_inside_the_epoch_and_anew_each(mined):
     method = mined.method
-    first = method.attribute_weight
+    first = method.attributes.weight
     start = first.detach().clone()
     step(mined)
     assert not torch.equal(first, start)
     method.on_train_epoch_start()
-    assert method.attribute_weight is not first
-    assert mined.trainer.optimizers[0].param_groups[1]["params"] == [method.attribute_weight]
+    assert method.attributes.weight is not first
+    assert mined.trainer.optimizers[0].param_groups[1]["params"] == [method.attributes.weight]
 
 
 @pytest.mark.parametrize("reset", [True, False])
@@ -127,25 +130,25 @@ def test_adam_forgets_at_each_mining_only_when_asked(mined, reset):
     method, optimizer = mined.method, mined.trainer.optimizers[0]
     method.reset_optimizer_state = reset
     step(mined)
-    old = method.attribute_weight
+    old = method.attributes.weight
     network = method.classifier.weight
     assert {old, network} <= set(optimizer.state)
     method.on_train_epoch_start()
     assert old not in optimizer.state
     assert (network in optimizer.state) is not reset
     step(mined)
-    assert optimizer.state[method.attribute_weight]["step"] == 1
+    assert optimizer.state[method.attributes.weight]["step"] == 1
 
 
 def test_identities_alone_until_mining_has_begun(mined):
     method = mined.method
-    method.attribute_weight = None
+    method.attributes = None
     assert set(method.losses(mined.batch)) == {"id"}
     method.mining = type(method.mining)(start_epoch=3)
     for epoch, expected in [(0, False), (2, False), (3, True)]:  # epochs 1, 3 and 4 for people
         mined.trainer.current_epoch = epoch
         method.on_train_epoch_start()
-        assert (method.attribute_weight is not None) is expected
+        assert (method.attributes is not None) is expected
 
 
 def test_checkpoints_leave_the_prototypes_out(mined):
@@ -157,11 +160,12 @@ def test_checkpoints_leave_the_prototypes_out(mined):
     }
     network_size = len(optimizer.param_groups[0]["params"])
     method.on_save_checkpoint(checkpoint)
-    assert "attribute_weight" not in checkpoint["state_dict"]
+    prototypes = method.attributes.weight.shape
+    assert all(value.shape != prototypes for value in checkpoint["state_dict"].values())
     (saved,) = checkpoint["optimizer_states"]
     assert saved["param_groups"][1]["params"] == []
     assert set(saved["state"]) == set(range(network_size))
-    assert optimizer.state[method.attribute_weight]  # the running optimiser is not touched
+    assert optimizer.state[method.attributes.weight]  # the running optimiser is not touched
 
 
 def test_one_image_identities_are_mined(mined):
@@ -169,6 +173,6 @@ def test_one_image_identities_are_mined(mined):
     data.train_pid = torch.arange(1280) // 20
     data.train_pid[0] = 64  # a person with a single image
     mined.method.on_train_epoch_start()
-    alone = mined.method.cluster[0]
-    assert (mined.method.cluster == alone).sum() == 1
-    assert mined.method.cluster_pid[alone] == 64
+    alone = mined.method.attributes.cluster[0]
+    assert (mined.method.attributes.cluster == alone).sum() == 1
+    assert mined.method.attributes.pid[alone] == 64
