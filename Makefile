@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(FAISS)
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: install train test test-all check format clean
+.PHONY: install train test test-all check wheel-test format clean
 
 install: $(INSTALLED)
 
@@ -34,9 +34,19 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# The wheel alone, in an environment of its own, outside the checkout.
+wheel-test: install
+	rm -rf dist build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "$$(ls $(CURDIR)/dist/*.whl)[$(FAISS),weights]"
+	cd build/wheel && venv/bin/python -m ccreid.train method=fire2 data=virtual debug=fast \
+	  hydra.run.dir=run && test -s run/metrics.json && test -s run/pictures/ranked_cc.png
+
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) outputs dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) outputs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

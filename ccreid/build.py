@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
+from hydra.utils import instantiate as hydra_instantiate
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from ccreid.data.datamodule import ReIDDataModule
-from ccreid.errors import ConfigError, TrainingError
+from ccreid.errors import CCReIDError, ConfigError
 from ccreid.methods.base import Method
-from ccreid.processes import RankWatch
-
-_GO_ON = (
-    "The checkpoint of the last whole epoch is in the run's folder: go on with "
-    "resume=<folder>/checkpoints/last.ckpt."
-)
 
 LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def instantiate(node: Any, **arguments: Any) -> Any:
+    """Build what a config node names; the library's own errors come out as they were raised.
+
+    Raises:
+        ConfigError: the arguments do not fit what `_target_` names.
+    """
+    try:
+        return hydra_instantiate(node, **arguments)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, CCReIDError):
+                raise cause from None
+            cause = cause.__cause__
+        raise ConfigError(f"These settings cannot be used: {error}") from error
 
 
 def build_datamodule(cfg: DictConfig, requires: Iterable[str] = ()) -> ReIDDataModule:
@@ -75,7 +84,7 @@ def build_trainer(cfg: DictConfig, callbacks: Iterable[Callback]) -> Trainer:
             logger=loggers,
             callbacks=list(callbacks),
         )
-    except (MisconfigurationException, InstantiationException) as error:
+    except (MisconfigurationException, ConfigError) as error:
         raise ConfigError(
             f"No trainer for accelerator={cfg.trainer.accelerator}, devices={cfg.trainer.devices}: "
             f"{error}\nThis machine has {torch.cuda.device_count()} GPUs; trainer=cpu needs none."
@@ -87,50 +96,6 @@ def build_trainer(cfg: DictConfig, callbacks: Iterable[Callback]) -> Trainer:
             f"{trainer.world_size}, or trainer.devices to a divisor."
         )
     return trainer
-
-
-def fit(
-    trainer: Trainer, method: Method, data: ReIDDataModule, checkpoint: Path | None = None
-) -> None:
-    """Train; when another rank dies or the processes cannot meet, say so.
-
-    Args:
-        trainer: runs the epochs.
-        method: is trained.
-        data: gives the batches.
-        checkpoint: to go on from.
-
-    Raises:
-        TrainingError: a rank died, or contact to the others was lost.
-        ConfigError: the port where processes meet is taken.
-    """
-
-    def children() -> list[subprocess.Popen[bytes]]:
-        return getattr(trainer.strategy.launcher, "procs", [])
-
-    def report_death(death: str) -> None:
-        sys.stderr.write(f"{death} {_GO_ON}\n")
-
-    path = None if checkpoint is None else str(checkpoint)
-    with RankWatch(children, report_death) as watch:
-        try:
-            trainer.fit(method, datamodule=data, ckpt_path=path, weights_only=True)
-        except BaseException as error:
-            death = watch.death(patience=2.0 if children() else 0.0)
-            for child in children():  # they would wait for this process for ever
-                child.kill()
-            if not isinstance(error, RuntimeError):
-                raise
-            if "EADDRINUSE" in str(error) or "address already in use" in str(error).lower():
-                raise ConfigError(
-                    f"The port where the processes meet is taken: {error}\n"
-                    "Unset MASTER_PORT, or set it to a free port."
-                ) from None
-            if death is None and trainer.world_size > 1 and "closed by peer" in str(error):
-                death = f"Rank {trainer.global_rank} lost contact to another rank: it died."
-            if death is None:
-                raise
-            raise TrainingError(f"{death} {_GO_ON}") from error
 
 
 def choose_precision(name: str, accelerator: str) -> str:

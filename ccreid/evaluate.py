@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import hydra
 
 from ccreid.config import CONF_DIR, guarded, run_verb
+from ccreid.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,15 +23,17 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         CCReIDError: the checkpoint or the benchmark is missing or not what was asked for.
     """
     import torch
-    from hydra.utils import instantiate
-    from omegaconf import open_dict
+    from omegaconf import OmegaConf, open_dict
     from rich.progress import Progress
 
     from ccreid import report
+    from ccreid.build import instantiate
     from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method, flat_metrics
     from ccreid.callbacks.tables import metrics_table
     from ccreid.checkpoint import load_checkpoint
 
+    if OmegaConf.is_missing(cfg, "checkpoint"):
+        raise ConfigError("Say which checkpoint: checkpoint=<run folder>/checkpoints/last.ckpt")
     checkpoint = load_checkpoint(cfg.checkpoint)
     if cfg.get("method") is not None:
         checkpoint.require_method(cfg.method)

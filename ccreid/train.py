@@ -38,20 +38,20 @@ def train(cfg: DictConfig) -> TrainResult:
     Raises:
         CCReIDError: anything a user can mend, before the first epoch wherever possible.
     """
-    from hydra.utils import instantiate
-
     from ccreid import report
     from ccreid.build import (
         build_datamodule,
         build_method,
         build_trainer,
         choose_precision,
-        fit,
+        instantiate,
         method_class,
     )
     from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
+    from ccreid.callbacks.loggers import finishing
     from ccreid.callbacks.tables import dataset_table, metrics_table
     from ccreid.checkpoint import load_checkpoint, provenance
+    from ccreid.fitting import fit
 
     cfg.precision = choose_precision(cfg.precision, cfg.trainer.accelerator)
     resume = None if cfg.resume is None else load_checkpoint(cfg.resume)
@@ -65,19 +65,21 @@ def train(cfg: DictConfig) -> TrainResult:
     callbacks = instantiate(cfg.callbacks)
     trainer = build_trainer(cfg, callbacks.values())
     report.write_config(cfg, output_dir)
-    fit(trainer, method, data, None if resume is None else resume.path)
-    evaluation = callbacks.evaluation
-    results, metrics = evaluation.results, evaluation.metrics
-    if resume is not None and not results:  # all epochs were done before
-        method = resume.build_method().to(trainer.strategy.root_device)
-        results = evaluate_method(method, data.benchmark, data.test_transform, evaluation.settings)
-        metrics = flat_metrics(results, data.benchmark.name)
-    metrics = {**metrics, **callbacks.throughput.summary(), **report.provenance(cfg)}
-    if trainer.is_global_zero:
-        report.show(metrics_table(results, data.benchmark.name))
-        report.draw_pictures(results, data.benchmark, output_dir / "pictures")
-        report.write_metrics(metrics, output_dir)  # last: a folder that holds it is complete
-        report.show(f"Everything of this run is in {output_dir}")
+    with finishing(trainer.loggers):
+        fit(trainer, method, data, None if resume is None else resume.path)
+        evaluation = callbacks.evaluation
+        results, metrics = evaluation.results, evaluation.metrics
+        if resume is not None and not results:  # all epochs were done before
+            method = resume.build_method().to(trainer.strategy.root_device)
+            transform, settings = data.test_transform, evaluation.settings
+            results = evaluate_method(method, data.benchmark, transform, settings)
+            metrics = flat_metrics(results, data.benchmark.name)
+        metrics = {**metrics, **callbacks.throughput.summary(), **report.provenance(cfg)}
+        if trainer.is_global_zero:
+            report.show(metrics_table(results, data.benchmark.name))
+            report.draw_pictures(results, data.benchmark, output_dir / "pictures")
+            report.write_metrics(metrics, output_dir)  # last: a folder that holds it is complete
+            report.show(f"Everything of this run is in {output_dir}")
     return TrainResult(output_dir, output_dir / "checkpoints" / "last.ckpt", metrics)
 
 

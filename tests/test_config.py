@@ -36,6 +36,11 @@ def test_the_published_prcc_setting():
     assert cfg.precision == "fp32"
 
 
+def test_debug_reaches_every_phase():
+    cfg = compose("train", ["method=fire2", "data=virtual", "debug=fast"])
+    assert cfg.method.mining.start_epoch < cfg.trainer.max_epochs
+
+
 def test_config_files_are_short():
     for path in CONF_DIR.rglob("*.yaml"):
         assert len(path.read_text().splitlines()) <= 50, path

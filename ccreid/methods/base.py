@@ -73,7 +73,11 @@ class Method(LightningModule, ABC):
         optimizer = self._make_optimizer(self.parameter_groups())
         if self._make_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self._make_scheduler(optimizer)}
+        scheduler = self._make_scheduler(optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "name": "learning_rate"},
+        }
 
     @property
     def datamodule(self) -> ReIDDataModule:

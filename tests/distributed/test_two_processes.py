@@ -89,7 +89,6 @@ CASES = {
         "method=fire2",
         "method.optimizer.lr=0.1",
         "method.recomposition_weight=0",
-        "method.mining.start_epoch=1",
     ],
 }
 
@@ -148,7 +147,6 @@ def test_torchrun_and_its_folder(tmp_path):
         start(
             "method=fire2",
             "debug=fast",
-            "method.mining.start_epoch=1",
             *TWO,
             f"hydra.run.dir={tmp_path / 'run'}",
             command=torchrun,

@@ -15,11 +15,10 @@ from ccreid.evaluate import evaluate
 from ccreid.train import train
 
 METHODS = list_methods()
-MINING = {"fire2": ("method.mining.start_epoch=1",)}  # mine in the second of two epochs
 
 
 def overrides(method):
-    return (f"method={method}", "debug=fast", *MINING.get(method, ()))
+    return (f"method={method}", "debug=fast")
 
 
 @pytest.fixture(scope="module")
