@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccreid.errors import CCReIDError, ConfigError, nearest
+from ccreid.errors import CCReIDError, ConfigError, TrainingError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,12 +36,15 @@ def list_benchmarks() -> list[str]:
     return list_options("data")
 
 
-def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+def compose(
+    config_name: str, overrides: Sequence[str] = (), with_hydra: bool = False
+) -> DictConfig:
     """Compose a config as the command line would.
 
     Args:
         config_name: `train` or `evaluate`.
         overrides: as typed, for instance `["method=fire2", "data=virtual", "seed=1"]`.
+        with_hydra: keep Hydra's own node.
 
     Raises:
         ConfigError: a group, option or key does not exist; the message names the nearest.
@@ -53,7 +59,7 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         try:
-            return hydra_compose(config_name, list(overrides))
+            return hydra_compose(config_name, list(overrides), return_hydra_config=with_hydra)
         except (HydraException, OmegaConfBaseException) as error:
             problem: Exception = error
         try:
@@ -69,28 +75,81 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
 def run_verb(main: Callable[[], Any], config_name: str) -> None:
     """Run a verb's Hydra `main` after a first look at its command line.
 
-    Errors that a user can mend are shown without a traceback; the exit code is then 2.
+    Errors that a user can mend are shown without a traceback; the exit code is then 2. A multirun
+    gets a folder that the same command finds again; the exit code is 1 if a job of it failed.
     """
-    arguments = sys.argv[1:]
+    flags = {argument for argument in sys.argv[1:] if argument.startswith("-")}
+    overrides = [argument for argument in sys.argv[1:] if argument not in flags]
+    sweep = None
     try:
-        if not any(argument.startswith("-") for argument in arguments):
-            compose(config_name, arguments)
-        main()
+        if flags <= {"-m", "--multirun"}:
+            from ccreid.multirun import plan_sweep
+
+            composing = partial(compose, config_name, with_hydra=True)
+            sweep = plan_sweep(overrides, bool(flags), composing)
+        if sweep is None:
+            sys.argv += _folder_of_a_later_rank(overrides)
+            main()
+        else:
+            sweep.write_plan()
+            sys.argv[1:] = [*flags, *overrides, *sweep.arguments]  # argparse wants flags first
+            _run_sweep(main, sweep.problems)
     except CCReIDError as error:
-        _show(error)
+        show_error(error)
         sys.exit(2)
 
 
-def guarded(task: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
-    """Run a verb's function inside Hydra, which would print a traceback for every exception."""
+def _folder_of_a_later_rank(overrides: Sequence[str]) -> list[str]:
+    """Keep processes that torchrun or SLURM started beside the first from folders of their own."""
+    if not {"RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"} & set(os.environ):
+        return []
+    from ccreid.processes import process_rank
+
+    settings = {
+        "hydra.output_subdir": "null",
+        "hydra.run.dir": str(Path(tempfile.gettempdir()) / f"ccreid-rank-{process_rank()}"),
+    }
+    typed = {override.partition("=")[0] for override in overrides}
+    missing = [f"{key}={value}" for key, value in settings.items() if key not in typed]
+    return missing if process_rank() else []
+
+
+def _run_sweep(main: Callable[[], Any], problems: Callable[[], str]) -> None:
+    try:
+        main()
+    finally:  # a launcher whose job was killed ends everything
+        if text := problems():
+            show_error(TrainingError(text))
+    if text:
+        sys.exit(1)
+
+
+def guarded(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float | None:
+    """Run a verb's function inside Hydra, which would print a traceback for every exception.
+
+    In a multirun a failure is written into the job's folder and the next job starts.
+
+    Returns:
+        In a multirun the metric that a sampler such as Optuna maximises, else None.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        from ccreid.jobs import run_job
+
+        return run_job(task, cfg, Path(hydra.runtime.output_dir), show_error)
     try:
         task(cfg)
     except CCReIDError as error:
-        _show(error)
+        show_error(error)
         sys.exit(2)
+    return None
 
 
-def _show(error: CCReIDError) -> None:
+def show_error(error: CCReIDError) -> None:
+    """Put an error that a user can mend on the terminal."""
     from rich.console import Console
     from rich.panel import Panel
     from rich.text import Text
@@ -124,6 +183,9 @@ def _explain_group(problem: Exception, overrides: Sequence[str]) -> str:
                 f"There is no {group}={option}.{nearest(option, known)}\n"
                 f"conf/{group}/ offers: {', '.join(known)}"
             )
+    if absent := re.search(r"Could not find 'hydra/(launcher|sweeper)/(\w+)'", str(problem)):
+        extra = "optuna" if absent[2] == "optuna" else "sweep"
+        return f"The {absent[1]} {absent[2]} is not installed: pip install 'ccreid[{extra}]'"
     if missing := re.search(r"You must specify '(\w+)'", str(problem)):
         group = missing[1]
         typed = next((text for text in overrides if nearest(text.partition("=")[0], [group])), "")

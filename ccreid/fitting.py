@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lightning import Trainer
+from torch.distributed import DistError
 
 from ccreid.callbacks.loggers import finish_loggers
 from ccreid.data.datamodule import ReIDDataModule
@@ -59,8 +60,14 @@ def fit(
                     f"The port where the processes meet is taken: {text}\n"
                     "Unset MASTER_PORT, or set it to a free port."
                 ) from None
-            if death is None and trainer.world_size > 1 and "closed by peer" in text:
+            if death is None and trainer.world_size > 1 and _is_lost_contact(error):
                 death = f"Rank {trainer.global_rank} lost contact to another rank: it died."
             if death is None:
                 raise
             raise TrainingError(f"{death} {_GO_ON}") from error
+
+
+def _is_lost_contact(error: RuntimeError) -> bool:
+    # gloo and NCCL raise bare RuntimeErrors: closed, reset, refused, timed out, ...
+    words = ("gloo", "nccl", "peer", "connection", "socket")
+    return isinstance(error, DistError) or any(word in str(error).lower() for word in words)

@@ -77,15 +77,13 @@ class Sweep:
         open_jobs = [name for name in names if status[name] not in ("done", "running")]
         if not open_jobs:
             return ""
-        lines = [
-            f"{name} {status[name]}. {job_failure(self.folder / name)}".rstrip()
-            for name in open_jobs
-        ]
-        return (
-            f"{len(open_jobs)} of {len(names)} jobs are not done:\n" + "\n".join(lines) + "\n"
-            "The same command again runs only these. Each failed job's folder holds failed.txt: "
-            f"{self.folder}"
-        )
+        lines = [f"{len(open_jobs)} of {len(names)} jobs are not done:"]
+        for name in open_jobs:
+            lines.append(f"- {name}: {status[name]}. {job_failure(self.folder / name)}".rstrip())
+        lines.append("The same command again runs only these.")
+        if "failed" in status.values():
+            lines.append(f"What failed is told in {self.folder}/<job>/failed.txt.")
+        return "\n".join(lines)
 
 
 def plan_sweep(overrides: Sequence[str], multirun: bool, compose: Compose) -> Sweep | None:

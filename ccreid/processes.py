@@ -16,9 +16,15 @@ _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 
 
 def process_rank() -> int:
-    """Return this process's rank as its launcher (torchrun, Lightning, SLURM) says; 0 if alone."""
+    """Return this process's rank as its launcher (torchrun, Lightning, SLURM) says; 0 if alone.
+
+    Before the processes have met, Lightning's own launcher tells the node and the place on it
+    apart; then any number but 0 only means: not the first.
+    """
     if dist.is_initialized():
         return dist.get_rank()
+    if "RANK" not in os.environ and int(os.environ.get("NODE_RANK", "0")) > 0:
+        return int(os.environ["NODE_RANK"])
     return next((int(os.environ[name]) for name in _RANK_VARIABLES if name in os.environ), 0)
 
 

@@ -84,9 +84,9 @@ def train(cfg: DictConfig) -> TrainResult:
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")
-def main(cfg: DictConfig) -> None:
-    """Hydra's entry."""
-    guarded(train, cfg)
+def main(cfg: DictConfig) -> float | None:
+    """Hydra's entry; a sampler such as Optuna maximises what it returns."""
+    return guarded(train, cfg)
 
 
 if __name__ == "__main__":

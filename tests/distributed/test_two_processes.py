@@ -25,11 +25,14 @@ SMALL = [setting for setting in TINY if setting != "trainer=cpu"]
 TWO = ["trainer=ddp_cpu"]
 
 
-def start(*arguments: str, command: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+def start(
+    *arguments: str, command: tuple[str, ...] = (), cwd: Path | None = None, **environment: str
+) -> subprocess.Popen:
     """Start the train verb as a user would, in a session of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", *command, "ccreid.train", *SMALL, *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment,
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -148,11 +151,12 @@ def test_torchrun_and_its_folder(tmp_path):
             "method=fire2",
             "debug=fast",
             *TWO,
-            f"hydra.run.dir={tmp_path / 'run'}",
             command=torchrun,
+            cwd=tmp_path,
         )
     )
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    (run,) = (tmp_path / "outputs" / "fire2_virtual").iterdir()  # one for both processes
+    metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test/virtual/cc/num_valid_queries"] == 256, output
     assert output.count("virtual: retrieval (%)") == 1
 
@@ -186,7 +190,7 @@ def test_a_killed_rank_ends_the_others_and_is_named(victim, tmp_path):
     if victim == "rank 1":
         assert f"Rank 1 (process {child}) died: killed by signal 9" in output
     else:
-        assert "lost contact to another rank" in output
+        assert "lost contact to another rank" in output, output
     assert "resume=" in output
     load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")  # is whole
 
