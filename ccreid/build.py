@@ -14,7 +14,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from ccreid.data.datamodule import ReIDDataModule
-from ccreid.errors import CCReIDError, ConfigError
+from ccreid.errors import CCReIDError, ConfigError, require
+from ccreid.features import evaluating
 from ccreid.methods.base import Method
 
 LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -56,18 +57,59 @@ def build_datamodule(cfg: DictConfig, requires: Iterable[str] = ()) -> ReIDDataM
 
 
 def method_class(cfg: DictConfig) -> type[Method]:
-    """Return the class that `cfg.method` names."""
-    cls: type[Method] = get_class(cfg.method._target_)
+    """Return the class that `cfg.method` names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        cls: type[Method] = get_class(cfg.method._target_)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"method._target_={cfg.method._target_} cannot be had: {error}") from None
     return cls
 
 
 def build_method(cfg: DictConfig, num_identities: int) -> Method:
-    """Build the network and its losses; what is not pretrained is drawn from `cfg.seed`."""
+    """Build the network and its losses; what is not pretrained is drawn from `cfg.seed`.
+
+    Raises:
+        ConfigError: impossible settings, or a backbone that cannot take images of this size.
+    """
     torch.manual_seed(cfg.seed)
     method: Method = instantiate(cfg.method, num_identities=num_identities)
+    _require_fitting_images(method, cfg.input.height, cfg.input.width)
     if cfg.get("compile", False):
         method.backbone.compile()
     return method
+
+
+def _require_fitting_images(method: Method, height: int, width: int) -> None:
+    images = torch.zeros(1, 3, height, width)
+    try:
+        with torch.no_grad(), evaluating(method):
+            method.backbone(images)
+    except (AssertionError, RuntimeError) as error:
+        raise ConfigError(
+            f"The backbone cannot take images of {height}×{width} pixels ({error}). "
+            "Change input.height and input.width, or backbone.name."
+        ) from None
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `auto` into the first GPU, else the CPU.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device={name} cannot be used here: {str(error).splitlines()[0]} "
+            "Choose auto, cpu, cuda or cuda:<number>."
+        ) from None
 
 
 def build_trainer(cfg: DictConfig, callbacks: Iterable[Callback]) -> Trainer:
@@ -76,6 +118,8 @@ def build_trainer(cfg: DictConfig, callbacks: Iterable[Callback]) -> Trainer:
     Raises:
         ConfigError: the devices asked for do not exist, or cannot share a batch's identities.
     """
+    epochs = cfg.trainer.max_epochs
+    require(isinstance(epochs, int) and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
     loggers = list(instantiate(cfg.logger).values())
     try:
         trainer: Trainer = instantiate(

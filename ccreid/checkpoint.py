@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from ccreid.build import build_method
-from ccreid.errors import CheckpointError
+from ccreid.errors import CheckpointError, ConfigError
+from ccreid.jobs import changed_settings
 from ccreid.methods.base import Method
 
 
@@ -58,6 +59,34 @@ class Checkpoint:
                 "Leave method= out, or name the checkpoint of that method."
             )
 
+    def require_same_run(self, config: DictConfig) -> None:
+        """Raise unless a run with `config` can go on from here as if it had never stopped.
+
+        The number of epochs, the folder, the loggers and where the data lies may differ.
+
+        Raises:
+            CheckpointError: another method.
+            ConfigError: other settings, which would be recorded but not be true.
+        """
+        self.require_method(config.method)
+        old, new = (
+            _decisive(OmegaConf.to_container(c, resolve=True)) for c in (self.config, config)
+        )
+        if changed := changed_settings(old, new):
+            raise ConfigError(
+                f"A resumed run goes on with its own settings; other ones were given ({changed}). "
+                "Leave them out, or begin a new run."
+            )
+
+
+def _decisive(config: Any) -> dict[str, Any]:
+    """The settings that decide a result; where files lie and who reads them does not."""
+    names = ("method", "backbone", "data", "input", "seed", "precision")
+    kept = {name: dict(config[name]) if name == "data" else config[name] for name in names}
+    for name in ("root", "archive", "workers", "benchmark"):
+        kept["data"].pop(name, None)
+    return kept
+
 
 def provenance(config: DictConfig, num_identities: int) -> dict[str, Any]:
     """Return what a checkpoint keeps beside its weights, in plain containers."""
@@ -81,23 +110,34 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path} is not a whole checkpoint that is safe to read: {str(error).splitlines()[0]}"
+            f"{path} holds more than tensors and plain containers, so that reading it could run "
+            "code, or it is no checkpoint at all. Nothing was run. Take one that ccreid wrote."
+        ) from None
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint ({type(error).__name__}). "
+            "Was it cut short? Take an earlier one."
         ) from None
     if not isinstance(content, dict) or "ccreid" not in content:
         raise CheckpointError(
             f"{path} was not written by ccreid. Weights of other projects can start a training "
             "as backbone.weights=<file>."
         )
-    own = content["ccreid"]
-    return Checkpoint(
-        path=path,
-        config=OmegaConf.create(own["config"]),
-        num_identities=own["num_identities"],
-        epoch=content["epoch"] + 1,
-        state_dict=content["state_dict"],
-    )
+    try:
+        own = content["ccreid"]
+        return Checkpoint(
+            path=path,
+            config=OmegaConf.create(own["config"]),
+            num_identities=own["num_identities"],
+            epoch=content["epoch"] + 1,
+            state_dict=content["state_dict"],
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path} lacks {error}: it was written by another version of ccreid, or altered."
+        ) from None
 
 
 def _short(target: str) -> str:

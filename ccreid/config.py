@@ -78,25 +78,67 @@ def run_verb(main: Callable[[], Any], config_name: str) -> None:
     Errors that a user can mend are shown without a traceback; the exit code is then 2. A multirun
     gets a folder that the same command finds again; the exit code is 1 if a job of it failed.
     """
-    flags = {argument for argument in sys.argv[1:] if argument.startswith("-")}
-    overrides = [argument for argument in sys.argv[1:] if argument not in flags]
+    from hydra._internal.utils import get_args_parser
+
+    arguments = get_args_parser().parse_args()
+    overrides: list[str] = arguments.overrides
+    own_config = arguments.config_dir or arguments.config_path or arguments.config_name
     sweep = None
     try:
-        if flags <= {"-m", "--multirun"}:
+        if arguments.help:
+            _show_help(config_name)
+            return
+        if not (own_config or arguments.hydra_help or arguments.info):
             from ccreid.multirun import plan_sweep
 
             composing = partial(compose, config_name, with_hydra=True)
-            sweep = plan_sweep(overrides, bool(flags), composing)
+            sweep = plan_sweep(overrides, arguments.multirun, composing)
         if sweep is None:
+            if not arguments.cfg:
+                _require_usable_folder(overrides)
             sys.argv += _folder_of_a_later_rank(overrides)
             main()
         else:
             sweep.write_plan()
+            flags = [argument for argument in sys.argv[1:] if argument not in overrides]
             sys.argv[1:] = [*flags, *overrides, *sweep.arguments]  # argparse wants flags first
             _run_sweep(main, sweep.problems)
     except CCReIDError as error:
         show_error(error)
         sys.exit(2)
+
+
+def _show_help(config_name: str) -> None:
+    from rich.console import Console
+
+    groups = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir())
+    offers = [f"  {name}={' | '.join(list_options(name))}" for name in groups if name != "recipe"]
+    text = [
+        f"python -m ccreid.{config_name} [group=option ...] [setting=value ...]",
+        *offers,
+        "--cfg job shows every setting, -m runs every combination of values given with commas.",
+    ]
+    Console().print("\n".join(text), markup=False, highlight=False)
+
+
+def _require_usable_folder(overrides: Sequence[str]) -> None:
+    """Refuse a folder before Hydra, which would show a traceback, writes into it."""
+    from ccreid.jobs import require_unused
+
+    if {"RANK", "LOCAL_RANK", "NODE_RANK"} & set(os.environ):
+        return  # the first process may have begun
+    typed = dict(text.partition("=")[::2] for text in overrides)
+    folder = Path(typed.get("hydra.run.dir", "outputs").strip("\"'"))
+    if "hydra.run.dir" in typed and "resume" not in typed:
+        require_unused(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write into {folder.absolute()}: {error}. "
+            "Choose another folder: hydra.run.dir=<folder>"
+        ) from None
 
 
 def _folder_of_a_later_rank(overrides: Sequence[str]) -> list[str]:
@@ -155,7 +197,10 @@ def show_error(error: CCReIDError) -> None:
     from rich.text import Text
 
     title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-    Console(stderr=True).print(Panel(Text(str(error)), title=title, border_style="red"))
+    text = str(error)
+    if text.startswith("Caught "):  # in a loader's process; torch puts its traceback before it
+        text = re.split(r"\nccreid\.errors\.\w+: ", text)[-1].strip()
+    Console(stderr=True).print(Panel(Text(text), title=title, border_style="red"))
 
 
 def _is_group(key: str) -> bool:

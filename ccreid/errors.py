@@ -26,6 +26,12 @@ class TrainingError(CCReIDError):
     """Training cannot go on, for instance because a loss is no longer finite."""
 
 
+def require(condition: bool, setting: str, value: object, wanted: str) -> None:
+    """Raise a ConfigError that names the setting unless the condition holds."""
+    if not condition:
+        raise ConfigError(f"{setting}={value} should be {wanted}.")
+
+
 def nearest(word: str, choices: Iterable[str], cutoff: float = 0.5) -> str:
     """Return `" Did you mean 'x'?"` for the choice closest to `word`, if one is close enough."""
     matches = difflib.get_close_matches(word, sorted(choices), n=1, cutoff=cutoff)

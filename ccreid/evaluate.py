@@ -22,15 +22,15 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         CCReIDError: the checkpoint or the benchmark is missing or not what was asked for.
     """
-    import torch
     from omegaconf import OmegaConf, open_dict
     from rich.progress import Progress
 
     from ccreid import report
-    from ccreid.build import instantiate
+    from ccreid.build import choose_device, instantiate
     from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method, flat_metrics
     from ccreid.callbacks.tables import metrics_table
     from ccreid.checkpoint import load_checkpoint
+    from ccreid.data.datamodule import unanswerable_queries
 
     if OmegaConf.is_missing(cfg, "checkpoint"):
         raise ConfigError("Say which checkpoint: checkpoint=<run folder>/checkpoints/last.ckpt")
@@ -44,19 +44,21 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         for key, value in cfg[node].items():
             if value is None:
                 cfg[node][key] = checkpoint.config[node][key]
+    for side in ("height", "width"):  # those of a checkpoint are resolved, not references
+        cfg.data.test_transform[side] = cfg.input[side]
     output_dir = report.prepare_run(cfg)
     benchmark = instantiate(cfg.data.benchmark)
     report.write_config(cfg, output_dir)
     transform = instantiate(cfg.data.test_transform)
-    device = cfg.device if cfg.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    method = checkpoint.build_method().to(device)
+    unanswerable_queries(benchmark)
+    method = checkpoint.build_method().to(choose_device(cfg.device))
     settings = EvaluationSettings(**cfg.evaluation)
     with Progress(console=report.console, transient=True) as progress:
         results = evaluate_method(method, benchmark, transform, settings, progress)
     report.show(metrics_table(results, benchmark.name))
     metrics = flat_metrics(results, benchmark.name)
-    report.draw_pictures(results, benchmark, output_dir / "pictures")
     report.write_metrics({**metrics, **report.provenance(cfg)}, output_dir)
+    report.draw_pictures(results, benchmark, output_dir / "pictures")
     report.show(f"Everything of this evaluation is in {output_dir}")
     return metrics
 

@@ -13,11 +13,13 @@ from torch.utils.data import DataLoader, Subset
 from ccreid.data.datamodule import TestImages
 from ccreid.data.sample import Sample
 from ccreid.data.transforms import TestTransform
+from ccreid.errors import require
 
 Progress = Callable[[int], None]
 """Told how many images were done."""
 
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The precisions features can be computed in; None computes without autocast."""
 
 
 def extract_features(
@@ -46,12 +48,18 @@ def extract_features(
         batch_size: images at a time; bounds the memory.
         workers: loader processes.
         progress: called after each batch.
+
+    Raises:
+        ConfigError: an unknown precision.
+        DataError: an image that cannot be read.
     """
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     images = Subset(TestImages(samples, transform), range(rank, len(samples), world_size))
     own_generator = torch.Generator()  # so that extracting features leaves the global one alone
     loader = DataLoader(images, batch_size=batch_size, num_workers=workers, generator=own_generator)
-    autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
+    require(precision in AUTOCAST, "precision", precision, f"one of {', '.join(AUTOCAST)}")
+    dtype = AUTOCAST[precision]
+    autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
     features = []
     with torch.no_grad(), autocast:
         for batch in loader:

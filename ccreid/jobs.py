@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ccreid.errors import CCReIDError, CheckpointError, ConfigError
 
+LAST_CHECKPOINT = "checkpoints/last.ckpt"
 SETTINGS, FAILURE, METRICS = "settings.json", "failed.txt", "metrics.json"
 """What a job leaves in its folder: what it was made with, why it failed, what came out."""
 
@@ -120,7 +121,7 @@ def hold(folder: Path, patience: float = 3.0) -> Iterator[bool]:
 
 def require_same_settings(folder: Path, settings: str) -> None:
     """Raise a ConfigError if a folder holds results that were made with other settings."""
-    checkpoint = folder / "checkpoints" / "last.ckpt"
+    checkpoint = folder / LAST_CHECKPOINT
     if not (folder / METRICS).exists() and not checkpoint.exists():
         return
     remedy = "Take another folder (hydra.sweep.dir=<folder>), or remove this one."
@@ -130,13 +131,27 @@ def require_same_settings(folder: Path, settings: str) -> None:
         raise ConfigError(f"{folder} holds a run that no sweep has made. {remedy}") from None
     if earlier == settings:
         return
-    old, new = _flat(json.loads(earlier)), _flat(json.loads(settings))
-    keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    changed = changed_settings(json.loads(earlier), json.loads(settings))
+    raise ConfigError(f"{folder} was made with other settings ({changed}). {remedy}")
+
+
+def changed_settings(old: Any, new: Any) -> str:
+    """Return the settings that differ as `key: old → new`, the first four; empty if none do."""
+    before, after = _flat(old), _flat(new)
+    keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
     shown = ", ".join(
-        f"{key}: {old.get(key, 'absent')} → {new.get(key, 'absent')}" for key in keys[:4]
+        f"{key}: {before.get(key, 'absent')} → {after.get(key, 'absent')}" for key in keys[:4]
     )
-    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
-    raise ConfigError(f"{folder} was made with other settings ({shown}{more}). {remedy}")
+    return f"{shown} and {len(keys) - 4} more" if len(keys) > 4 else shown
+
+
+def require_unused(folder: Path) -> None:
+    """Raise a ConfigError if a folder holds a run that a new one would overwrite."""
+    if any((folder / name).exists() for name in (METRICS, LAST_CHECKPOINT)):
+        raise ConfigError(
+            f"{folder} already holds a run, which would be overwritten. Choose another folder "
+            "(hydra.run.dir=<folder>), or go on from its checkpoint (resume=<checkpoint>)."
+        )
 
 
 def run_job(
@@ -183,7 +198,7 @@ def _run_or_go_on(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pa
     if (folder / METRICS).exists():
         log.info("%s is done and not run again", folder.name)
         return
-    checkpoint = folder / "checkpoints" / "last.ckpt"
+    checkpoint = folder / LAST_CHECKPOINT
     if checkpoint.exists() and "resume" in cfg:
         log.info("%s goes on from %s", folder.name, checkpoint)
         resumed = cfg.copy()

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import subprocess
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.files import read_image
 from ccreid.data.protocols import Protocol
 from ccreid.errors import ConfigError
+from ccreid.jobs import METRICS, require_unused
 from ccreid.processes import process_rank
 from ccreid.retrieval import RetrievalResults
 from ccreid.viz.ranked_lists import draw_ranked_lists
@@ -34,7 +36,7 @@ _PACKAGES = (
     "numpy",
     "scikit-learn",
     "faiss-cpu",
-    "faiss-gpu",
+    "faiss-gpu-cu12",
 )
 
 
@@ -73,16 +75,11 @@ def prepare_run(cfg: DictConfig) -> Path:
     output_dir = Path(cfg.output_dir)
     if process_rank() != 0:
         return output_dir
-    resumed = cfg.get("resume") is not None
-    precious = [output_dir / "metrics.json", output_dir / "checkpoints" / "last.ckpt"]
-    if not resumed and any(path.exists() for path in precious):
-        raise ConfigError(
-            f"{output_dir} already holds a run, which would be overwritten. Choose another folder "
-            "(hydra.run.dir=<folder>), or go on from its checkpoint (resume=<checkpoint>)."
-        )
+    if cfg.get("resume") is None:
+        require_unused(output_dir)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / "config.yaml").open("a").close()
+        tempfile.TemporaryFile(dir=output_dir).close()
     except OSError as error:
         raise ConfigError(
             f"Cannot write into {output_dir}: {error}. "
@@ -91,12 +88,27 @@ def prepare_run(cfg: DictConfig) -> Path:
     return output_dir
 
 
-def write_config(cfg: DictConfig, output_dir: Path) -> None:
-    """Write the resolved config; an earlier log of a resumed run is kept under another name."""
+def require_unfinished(output_dir: Path, checkpoint: str) -> None:
+    """Raise a ConfigError if a run has all its epochs and its metrics: nothing is left to do."""
+    if (output_dir / METRICS).exists():
+        raise ConfigError(
+            f"The run of {checkpoint} is complete. Evaluate it again with python -m "
+            f"ccreid.evaluate checkpoint={checkpoint}, or train on: trainer.max_epochs=<more>"
+        )
+
+
+def write_config(cfg: DictConfig, output_dir: Path, keep_log: bool = False) -> None:
+    """Write the resolved config.
+
+    Args:
+        cfg: of the run.
+        output_dir: the run's folder.
+        keep_log: rename the log of the epochs before, which the logger would begin anew.
+    """
     if process_rank() != 0:
         return
     OmegaConf.save(cfg, output_dir / "config.yaml", resolve=True)
-    if (log := output_dir / "metrics.csv").exists():  # the logger would begin it anew
+    if keep_log and (log := output_dir / "metrics.csv").exists():
         earlier = sum(1 for _ in output_dir.glob("metrics.*.csv"))
         log.rename(output_dir / f"metrics.{earlier}.csv")
 
@@ -116,9 +128,9 @@ def provenance(cfg: DictConfig) -> dict[str, int | str]:
 
 def write_metrics(metrics: Mapping[str, float | int | str], output_dir: Path) -> None:
     """Write `metrics.json` whole or not at all."""
-    part = output_dir / "metrics.json.part"
+    part = output_dir / f"{METRICS}.part"
     part.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
-    os.replace(part, output_dir / "metrics.json")
+    os.replace(part, output_dir / METRICS)
 
 
 def draw_pictures(
@@ -128,6 +140,8 @@ def draw_pictures(
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for protocol in benchmark.protocols:
+        if not results[protocol.name].valid.any():
+            continue
         picture = _ranked_lists(results[protocol.name], benchmark, protocol)
         files.append(folder / f"ranked_{protocol.name}.png")
         picture.save(files[-1])

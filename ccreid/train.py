@@ -52,35 +52,50 @@ def train(cfg: DictConfig) -> TrainResult:
     from ccreid.callbacks.tables import dataset_table, metrics_table
     from ccreid.checkpoint import load_checkpoint, provenance
     from ccreid.fitting import fit
+    from ccreid.jobs import LAST_CHECKPOINT
 
     cfg.precision = choose_precision(cfg.precision, cfg.trainer.accelerator)
     resume = None if cfg.resume is None else load_checkpoint(cfg.resume)
     if resume is not None:
-        resume.require_method(cfg.method)
+        resume.require_same_run(cfg)
     output_dir = report.prepare_run(cfg)
     data = build_datamodule(cfg, requires=method_class(cfg).requires)
     report.show(dataset_table(data))
+    report.show(
+        f"recipe: {cfg.recipe_name}"
+        if cfg.recipe_name
+        else "no recipe for this method and benchmark: the settings are the method's own"
+    )
     method = build_method(cfg, data.num_identities)
     method.provenance = provenance(cfg, data.num_identities)
     callbacks = instantiate(cfg.callbacks)
     trainer = build_trainer(cfg, callbacks.values())
-    report.write_config(cfg, output_dir)
+    trained = resume is None or resume.epoch < cfg.trainer.max_epochs
+    if not trained:
+        report.require_unfinished(output_dir, cfg.resume)
+    report.write_config(cfg, output_dir, keep_log=trained)
+    evaluation = callbacks.evaluation
     with finishing(trainer.loggers):
-        fit(trainer, method, data, None if resume is None else resume.path)
-        evaluation = callbacks.evaluation
-        results, metrics = evaluation.results, evaluation.metrics
-        if resume is not None and not results:  # all epochs were done before
+        if resume is None or trained:
+            fit(trainer, method, data, None if resume is None else resume.path)
+            checkpoint = output_dir / LAST_CHECKPOINT
+            results, costs = evaluation.results, callbacks.throughput.summary()
+        else:  # the run was stopped between its last epoch and its evaluation
+            checkpoint, costs = resume.path, {}
             method = resume.build_method().to(trainer.strategy.root_device)
             transform, settings = data.test_transform, evaluation.settings
             results = evaluate_method(method, data.benchmark, transform, settings)
-            metrics = flat_metrics(results, data.benchmark.name)
-        metrics = {**metrics, **callbacks.throughput.summary(), **report.provenance(cfg)}
+        metrics: dict[str, float | int | str] = {
+            **flat_metrics(results, data.benchmark.name),
+            **costs,
+            **report.provenance(cfg),
+        }
         if trainer.is_global_zero:
             report.show(metrics_table(results, data.benchmark.name))
+            report.write_metrics(metrics, output_dir)
             report.draw_pictures(results, data.benchmark, output_dir / "pictures")
-            report.write_metrics(metrics, output_dir)  # last: a folder that holds it is complete
             report.show(f"Everything of this run is in {output_dir}")
-    return TrainResult(output_dir, output_dir / "checkpoints" / "last.ckpt", metrics)
+    return TrainResult(output_dir, checkpoint, metrics)
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")

@@ -15,8 +15,9 @@ def test_every_method_composes_with_every_benchmark(method, data):
 
 @pytest.mark.parametrize("recipe", list_options("recipe"))
 def test_recipes_are_named_after_a_method_and_a_benchmark(recipe):
-    pairs = {f"{m}_{d}" for m in list_methods() for d in list_benchmarks()}
-    assert recipe in pairs
+    pairs = [(m, d) for m in list_methods() for d in list_benchmarks() if f"{m}_{d}" == recipe]
+    ((method, data),) = pairs
+    assert compose("train", [f"method={method}", f"data={data}"]).recipe_name == recipe
 
 
 def test_the_recipe_is_picked_by_itself_and_the_command_line_wins():

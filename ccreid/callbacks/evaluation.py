@@ -12,7 +12,8 @@ from rich.progress import Progress
 
 from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.transforms import TestTransform
-from ccreid.features import evaluating, extract_features
+from ccreid.errors import DataError, require
+from ccreid.features import AUTOCAST, evaluating, extract_features
 from ccreid.retrieval import RetrievalResults, rank_features
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ class EvaluationSettings:
     batch_size: int = 128
     depth: int = 50
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        choices = f"one of {', '.join(AUTOCAST)}"
+        require(self.precision in AUTOCAST, "evaluation.precision", self.precision, choices)
+        for name, least in {"batch_size": 1, "depth": 1, "workers": 0}.items():
+            value = getattr(self, name)
+            require(value >= least, f"evaluation.{name}", value, f"at least {least}")
 
 
 def evaluate_method(
@@ -125,7 +133,13 @@ class Evaluation(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the trained network, averaged weights included where they are asked for."""
-        self._evaluate(pl_module)
+        try:
+            self._evaluate(pl_module)
+        except DataError as error:
+            raise DataError(
+                f"{error}\nThe training is done and its last checkpoint is whole: when this is "
+                "mended, python -m ccreid.evaluate checkpoint=<run folder>/checkpoints/last.ckpt"
+            ) from error
         for logger in trainer.loggers:
             logger.log_metrics(self.metrics, step=trainer.global_step)
 

@@ -17,7 +17,7 @@ from ccreid.data.parsing import ParsingStore
 from ccreid.data.sample import Batch, Sample, contiguous_labels, ids, manifest
 from ccreid.data.samplers import Draw, PKSampler
 from ccreid.data.transforms import TestTransform, TrainTransform, seeded
-from ccreid.errors import ConfigError, DataError
+from ccreid.errors import ConfigError, DataError, require
 from ccreid.processes import require_same_on_all_ranks
 
 
@@ -50,6 +50,8 @@ class ReIDDataModule(LightningDataModule):
         requires: Iterable[str] = (),
     ) -> None:
         super().__init__()
+        require(workers >= 0, "data.workers", workers, "at least 0")
+        require(isinstance(seed, int) and seed >= 0, "seed", seed, "a whole number, 0 or more")
         self.benchmark = benchmark
         self.train_transform = train_transform
         self.test_transform = test_transform
@@ -60,7 +62,7 @@ class ReIDDataModule(LightningDataModule):
         self.train_pid = contiguous_labels(ids(benchmark.train, "pid"))
         self.train_clothes_id = contiguous_labels(ids(benchmark.train, "clothes_id"))
         self.sampler = self._sampler(rank=0, world_size=1)
-        self.unanswerable = self._count_unanswerable_queries()
+        self.unanswerable = unanswerable_queries(benchmark)
         self.parsing = self._prepare(frozenset(requires))
 
     @property
@@ -106,20 +108,6 @@ class ReIDDataModule(LightningDataModule):
             world_size=world_size,
         )
 
-    def _count_unanswerable_queries(self) -> dict[str, int]:
-        counts = {}
-        for protocol in self.benchmark.protocols:
-            unanswerable, total = protocol.num_queries_without_match(
-                self.benchmark.query, self.benchmark.gallery
-            )
-            if unanswerable == total:
-                raise DataError(
-                    f"{self.benchmark.name}: none of the {total} queries of protocol "
-                    f"'{protocol.name}' has a match in the gallery.\n{self.benchmark.remedy()}"
-                )
-            counts[protocol.name] = unanswerable
-        return counts
-
     def _prepare(self, requires: frozenset[str]) -> ParsingStore | None:
         if unknown := requires - {"parsing", "captions", "clothes"}:
             raise ConfigError(f"A method asks for unknown side information: {sorted(unknown)}.")
@@ -135,6 +123,24 @@ class ReIDDataModule(LightningDataModule):
         store = ParsingStore(self.benchmark)
         store.require(self.benchmark.train)
         return store
+
+
+def unanswerable_queries(benchmark: Benchmark) -> dict[str, int]:
+    """Count per protocol the queries that no gallery image can answer.
+
+    Raises:
+        DataError: a protocol has no query that can be answered.
+    """
+    counts = {}
+    for protocol in benchmark.protocols:
+        unanswerable, total = protocol.num_queries_without_match(benchmark.query, benchmark.gallery)
+        if unanswerable == total:
+            raise DataError(
+                f"{benchmark.name}: none of the {total} queries of protocol '{protocol.name}' has "
+                f"a match in the gallery.\n{benchmark.remedy()}"
+            )
+        counts[protocol.name] = unanswerable
+    return counts
 
 
 class TrainImages(Dataset[Batch]):

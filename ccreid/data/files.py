@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -56,7 +57,7 @@ def read_bytes(path: str) -> bytes:
         if separator and not os.path.exists(path):
             return open_archive(archive).read(member)
         return Path(path).read_bytes()
-    except (OSError, KeyError, BadZipFile) as error:
+    except (OSError, KeyError, BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
         raise DataError(
             f"Cannot read {path}: {error}. Was the benchmark moved or cut short while training?"
         ) from None
@@ -68,7 +69,7 @@ def read_image(path: str) -> Image.Image:
     Raises:
         DataError: the file is missing, truncated or no image; the message names it.
     """
-    return _decode(path).convert("RGB")
+    return _decode(path, mode="RGB")
 
 
 def read_labels(path: str) -> NDArray[np.uint8]:
@@ -86,11 +87,19 @@ def read_labels(path: str) -> NDArray[np.uint8]:
     return np.array(image, dtype=np.uint8)
 
 
-def _decode(path: str) -> Image.Image:
+def _decode(path: str, mode: str | None = None) -> Image.Image:
+    content = io.BytesIO(read_bytes(path))
     try:
-        image = Image.open(io.BytesIO(read_bytes(path)))
+        image: Image.Image = Image.open(content)
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        image = image if mode is None else image.convert(mode)
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:
         raise DataError(
             f"{path} is not a whole image ({error}). "
             "Replace the file from the benchmark's own archive, or remove it."

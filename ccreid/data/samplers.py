@@ -64,6 +64,11 @@ class PKSampler(Sampler[list[Draw]]):
                 f"{world_size} devices cannot share the {self.P} identities of a batch evenly. "
                 f"Set data.identities_per_batch to a multiple of {world_size}."
             )
+        if self.P // world_size * self.K < 2:
+            raise ConfigError(
+                f"A batch of {self.P}×{self.K} images is one image per device, which batch norm "
+                "cannot train on. Raise data.identities_per_batch or data.images_per_identity."
+            )
         self._chunks = np.array([max(1, len(images) // self.K) for images in self._images])
         self._num_batches = _most_batches(self._chunks, self.P)
 

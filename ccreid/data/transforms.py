@@ -13,6 +13,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from ccreid.errors import require
+
 
 class RandomErasing(v2.Transform):
     """Paints one random rectangle, as FIRe² does (specification of its released recipe).
@@ -82,6 +84,7 @@ class TrainTransform:
         pad: int = 10,
         erasing: v2.Transform | None = None,
     ) -> None:
+        _require_size(height, width)
         steps: list[Any] = [
             v2.Resize((height, width), interpolation=v2.InterpolationMode.BILINEAR),
             v2.RandomHorizontalFlip(mirror),
@@ -107,6 +110,8 @@ class TestTransform:
     __test__ = False  # its name is not pytest's business
 
     def __init__(self, height: int, width: int) -> None:
+        _require_size(height, width)
+        self.height, self.width = height, width
         resize = v2.Resize((height, width), interpolation=v2.InterpolationMode.BILINEAR)
         self.steps = v2.Compose([resize, *_to_float])
 
@@ -130,6 +135,10 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def _require_size(height: int, width: int) -> None:
+    require(min(height, width) >= 1, "input", f"{height}×{width}", "at least 1×1 pixels")
 
 
 def _plain(value: Tensor) -> Tensor:

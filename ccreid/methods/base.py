@@ -16,12 +16,27 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.sample import Batch
-from ccreid.errors import TrainingError
+from ccreid.errors import ConfigError, TrainingError
 from ccreid.models import Backbone
 
 ParameterGroups = list[dict[str, Any]]
 OptimizerFactory = Callable[[ParameterGroups], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
+
+
+class _HostFlag:
+    """A flag on its way from the device: reading waits for its own copy, not for later work."""
+
+    def __init__(self, flag: Tensor) -> None:
+        self._flag = flag.to("cpu", non_blocking=True)
+        self._arrived = torch.cuda.Event() if flag.is_cuda else None  # type: ignore[no-untyped-call]
+        if self._arrived is not None:
+            self._arrived.record()
+
+    def read(self) -> bool:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return bool(self._flag)
 
 
 class Method(LightningModule, ABC):
@@ -54,6 +69,7 @@ class Method(LightningModule, ABC):
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self.last_losses: dict[str, Tensor] = {}
         self._last_index: Tensor | None = None
+        self._last_is_finite: _HostFlag | None = None
         self.provenance: dict[str, Any] = {}
 
     @abstractmethod
@@ -69,11 +85,20 @@ class Method(LightningModule, ABC):
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser and, if there is one, the schedule."""
-        optimizer = self._make_optimizer(self.parameter_groups())
-        if self._make_scheduler is None:
-            return optimizer
-        scheduler = self._make_scheduler(optimizer)
+        """Build the optimiser and, if there is one, the schedule.
+
+        Raises:
+            ConfigError: settings they do not take.
+        """
+        try:
+            optimizer = self._make_optimizer(self.parameter_groups())
+            if self._make_scheduler is None:
+                return optimizer
+            scheduler = self._make_scheduler(optimizer)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"These settings of method.optimizer or method.scheduler do not work: {error}"
+            ) from error
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "name": "learning_rate"},
@@ -110,7 +135,9 @@ class Method(LightningModule, ABC):
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         self.last_losses = {name: loss.detach() for name, loss in losses.items()}
         self._last_index = batch["index"]
+        self._last_is_finite = _HostFlag(torch.isfinite(total.detach()))
         logged = {f"train/{name}": loss for name, loss in self.last_losses.items()}
+        logged["train/loss"] = total.detach()
         size = len(batch["pid"])
         self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
         return total
@@ -120,9 +147,8 @@ class Method(LightningModule, ABC):
         self._require_finite()
 
     def _require_finite(self) -> None:
-        # Asked one step later: asking at once would make the host wait for the device every step.
-        bad = [name for name, loss in self.last_losses.items() if not torch.isfinite(loss)]
-        if not bad:
+        # Asked one step later, so that the host need not wait for the device every step.
+        if self._last_is_finite is None or self._last_is_finite.read():
             return
         assert self._last_index is not None
         terms = ", ".join(f"{name}={float(loss):g}" for name, loss in self.last_losses.items())

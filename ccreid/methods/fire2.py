@@ -17,7 +17,8 @@ from torch.nn.functional import cross_entropy
 
 from ccreid.clustering import cluster_statistics, fine_grained_labels
 from ccreid.data.sample import Batch
-from ccreid.features import evaluating, extract_features
+from ccreid.errors import require
+from ccreid.features import AUTOCAST, evaluating, extract_features
 from ccreid.losses import attribute_aware_loss, batch_hard_triplet_loss
 from ccreid.methods.base import Method, OptimizerFactory, ParameterGroups, SchedulerFactory
 from ccreid.models import (
@@ -51,6 +52,15 @@ class Mining:
     start_epoch: int = 25
     precision: str = "fp32"
     batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        require(0 < self.eps <= 1, "method.mining.eps", self.eps, "above 0 and at most 1")
+        for name in ("k1", "k2", "min_samples", "batch_size"):
+            value = getattr(self, name)
+            require(value >= 1, f"method.mining.{name}", value, "at least 1")
+        require(self.start_epoch >= 0, "method.mining.start_epoch", self.start_epoch, "at least 0")
+        choices = f"one of {', '.join(AUTOCAST)}"
+        require(self.precision in AUTOCAST, "method.mining.precision", self.precision, choices)
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,12 @@ class FIRe2(Method):
         reset_optimizer_state: bool = True,
     ) -> None:
         super().__init__(optimizer, scheduler, gather)
+        require(tau > 0, "method.tau", tau, "above 0")
+        require(0 <= epsilon <= 1, "method.epsilon", epsilon, "between 0 and 1")
+        require(parts >= 1, "method.parts", parts, "at least 1")
+        require(recompositions >= 1, "method.recompositions", recompositions, "at least 1")
+        weight = recomposition_weight
+        require(weight >= 0, "method.recomposition_weight", weight, "at least 0")
         num_features = 2 * backbone.num_features  # global max and global average
         self.backbone = backbone
         self.bnneck = BNNeck(num_features)
@@ -179,6 +195,12 @@ class FIRe2(Method):
     def parameter_groups(self) -> ParameterGroups:
         """Return the network, and an empty group that each mining fills anew."""
         return [*super().parameter_groups(), {"params": []}]
+
+    def on_fit_start(self) -> None:
+        """Make sure that the feature map has a row for every stripe, before the first epoch."""
+        rows = -(-self.datamodule.test_transform.height // self.backbone.reduction)
+        wanted = f"at most {rows}, the rows of the feature map (input.height makes more)"
+        require(self.parts <= rows, "method.parts", self.parts, wanted)
 
     def on_train_epoch_start(self) -> None:
         """Mine attributes at the start of every epoch after `mining.start_epoch`."""

@@ -102,13 +102,16 @@ class Benchmark(ABC):
         """Return where the loader looked, what it expected and how to get it."""
 
 
-def find_root(benchmark: type[Benchmark], root: Path | str, folders: Sequence[str]) -> Path:
+def find_root(
+    benchmark: type[Benchmark], root: Path | str, folders: Sequence[str], inside: str
+) -> Path:
     """Find a benchmark's folder at `root` or one level below it, under any of its usual names.
 
     Args:
         benchmark: the class, for its name and its remedy.
         root: where the user says the data is.
         folders: the names the benchmark's folder goes by.
+        inside: what such a folder holds, by which it is known under any other name.
 
     Raises:
         DataError: none of them exists; the message says where it was looked for and how to get it.
@@ -118,7 +121,7 @@ def find_root(benchmark: type[Benchmark], root: Path | str, folders: Sequence[st
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
-    if base.name in folders and base.is_dir():
+    if base.is_dir() and (base.name in folders or (base / inside).exists()):
         return base
     looked = "\n".join(f"  {path.absolute()}" for path in (*candidates, base))
     raise DataError(f"{benchmark.name} was not found. Looked in\n{looked}\n{how_to_get(benchmark)}")

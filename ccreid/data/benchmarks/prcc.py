@@ -53,7 +53,7 @@ class PRCC(Benchmark):
     )
 
     def __init__(self, root: Path | str = "data") -> None:
-        self.root = find_root(type(self), root, ("prcc", "PRCC", "PRCC/prcc"))
+        self.root = find_root(type(self), root, ("prcc", "PRCC", "PRCC/prcc"), "rgb/train")
         rgb = self.root / "rgb"
         if (self.root / "test" / "query").is_dir() or (rgb / "test" / "query").is_dir():
             raise DataError(
@@ -96,7 +96,7 @@ class PRCC(Benchmark):
 def _people(folder: Path, benchmark: PRCC) -> list[Path]:
     people = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     for person in people:
-        if not person.name.isdigit():
+        if not person.name.isdecimal():
             raise DataError(f"{person} should be a person's number.\n{benchmark.remedy()}")
     return people
 

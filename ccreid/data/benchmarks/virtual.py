@@ -63,8 +63,11 @@ class Virtual(Benchmark):
                 f"{ARCHIVE} is not the archive that ccreid ships (its SHA-256 differs). "
                 "Install the package again."
             )
-        self._top = members[0].split("/", 1)[0]
         self._members = frozenset(members)
+        tops = {member.split("/train/", 1)[0] for member in members if "/train/" in member}
+        self._top = min(tops - {f"{top}/masks" for top in tops}, default="")
+        if not self._top:
+            raise DataError(f"No folder of this archive holds train/.\n{self.remedy()}")
         self.train, self.query, self.gallery = (self._list(split) for split in SPLITS)
         self.verify()
 
