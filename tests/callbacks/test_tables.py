@@ -13,10 +13,10 @@ from ccreid.retrieval import rank_distances
 
 
 def printed(content) -> str:
-    console = Console(width=160, record=True)
-    with console.capture():
+    console = Console(width=160)
+    with console.capture() as captured:
         console.print(content)
-    return console.export_text()
+    return captured.get()
 
 
 def row(text: str, name: str) -> list[str]:
