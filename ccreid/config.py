@@ -123,22 +123,13 @@ def _show_help(config_name: str) -> None:
 
 def _require_usable_folder(overrides: Sequence[str]) -> None:
     """Refuse a folder before Hydra, which would show a traceback, writes into it."""
-    from ccreid.jobs import require_unused
+    from ccreid.jobs import require_usable
 
     if {"RANK", "LOCAL_RANK", "NODE_RANK"} & set(os.environ):
         return  # the first process may have begun
     typed = dict(text.partition("=")[::2] for text in overrides)
-    folder = Path(typed.get("hydra.run.dir", "outputs").strip("\"'"))
-    if "hydra.run.dir" in typed and "resume" not in typed:
-        require_unused(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot write into {folder.absolute()}: {error}. "
-            "Choose another folder: hydra.run.dir=<folder>"
-        ) from None
+    folder = typed.get("hydra.run.dir", "outputs").strip("\"'")
+    require_usable(Path(folder), resumed="resume" in typed or "hydra.run.dir" not in typed)
 
 
 def _folder_of_a_later_rank(overrides: Sequence[str]) -> list[str]:

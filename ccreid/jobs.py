@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import re
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -145,13 +146,29 @@ def changed_settings(old: Any, new: Any) -> str:
     return f"{shown} and {len(keys) - 4} more" if len(keys) > 4 else shown
 
 
-def require_unused(folder: Path) -> None:
-    """Raise a ConfigError if a folder holds a run that a new one would overwrite."""
-    if any((folder / name).exists() for name in (METRICS, LAST_CHECKPOINT)):
+def require_usable(folder: Path, resumed: bool = False) -> None:
+    """Make a run's folder and make sure that nothing in it would be lost.
+
+    Args:
+        folder: of the run.
+        resumed: the run that it holds is gone on with.
+
+    Raises:
+        ConfigError: the folder holds another run, or cannot be written.
+    """
+    if not resumed and any((folder / name).exists() for name in (METRICS, LAST_CHECKPOINT)):
         raise ConfigError(
             f"{folder} already holds a run, which would be overwritten. Choose another folder "
             "(hydra.run.dir=<folder>), or go on from its checkpoint (resume=<checkpoint>)."
         )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write into {folder.absolute()}: {error}. "
+            "Choose another folder: hydra.run.dir=<folder>"
+        ) from None
 
 
 def run_job(

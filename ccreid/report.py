@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import subprocess
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.files import read_image
 from ccreid.data.protocols import Protocol
 from ccreid.errors import ConfigError
-from ccreid.jobs import METRICS, require_unused
+from ccreid.jobs import METRICS, require_usable
 from ccreid.processes import process_rank
 from ccreid.retrieval import RetrievalResults
 from ccreid.viz.ranked_lists import draw_ranked_lists
@@ -75,16 +74,7 @@ def prepare_run(cfg: DictConfig) -> Path:
     output_dir = Path(cfg.output_dir)
     if process_rank() != 0:
         return output_dir
-    if cfg.get("resume") is None:
-        require_unused(output_dir)
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=output_dir).close()
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot write into {output_dir}: {error}. "
-            "Choose another folder: hydra.run.dir=<folder>"
-        ) from None
+    require_usable(output_dir, resumed=cfg.get("resume") is not None)
     return output_dir
 
 
