@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,11 +175,30 @@ def guarded(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float | None:
 
         return run_job(task, cfg, Path(hydra.runtime.output_dir), show_error)
     try:
-        task(cfg)
+        with _alone_in(Path(hydra.runtime.output_dir)):
+            task(cfg)
     except CCReIDError as error:
         show_error(error)
         sys.exit(2)
     return None
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the run's folder, so that no second run writes into it at the same time."""
+    from ccreid.jobs import hold
+    from ccreid.processes import process_rank
+
+    if process_rank():
+        yield  # the first process of the run holds it
+        return
+    with hold(folder, patience=0) as free:
+        if not free:
+            raise ConfigError(
+                f"Another run is writing into {folder}. Choose another folder: "
+                "hydra.run.dir=<folder>"
+            )
+        yield
 
 
 def show_error(error: CCReIDError) -> None:

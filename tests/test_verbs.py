@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ccreid.data.benchmarks.virtual import ARCHIVE
+from ccreid.jobs import hold
 from tests.conftest import TINY
 
 
@@ -91,6 +92,22 @@ def test_a_used_folder_stays_as_it_is(tmp_path):
     assert "already holds a run" in output
     assert (run / ".hydra" / "overrides.yaml").read_text() == "- seed=7\n"
     assert sorted(p.name for p in run.iterdir()) == [".hydra", "metrics.json"]
+
+
+def test_two_runs_at_once_in_one_folder(tmp_path):
+    with hold(tmp_path) as free:
+        assert free
+        code, output = verb(
+            "train",
+            *TINY,
+            "method=baseline",
+            "debug=fast",
+            f"hydra.run.dir={tmp_path}",
+            cwd=tmp_path,
+        )
+    assert code == 2
+    assert "Another run is writing into" in output
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

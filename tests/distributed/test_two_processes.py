@@ -19,7 +19,7 @@ from ccreid.features import extract_features
 from ccreid.train import train
 from tests.conftest import TINY
 from tests.distributed.ranks import end_group, free_port, run_ranks
-from tests.distributed.workers import left_half
+from tests.distributed.workers import everything, left_half, metrics_of
 
 SMALL = [setting for setting in TINY if setting != "trainer=cpu"]
 TWO = ["trainer=ddp_cpu"]
@@ -52,6 +52,7 @@ def finish(process: subprocess.Popen, timeout: float = 120) -> str:
 def test_features_come_in_list_order_without_padding(tmp_path):
     samples = Virtual().query
     ranks = run_ranks("features", tmp_path)
+    assert ranks[0]["metrics"] == ranks[1]["metrics"] == metrics_of(everything(samples))
     for count, expected_length in [(1, 1), (2, 2), (13, 13), (20, 20)]:
         alone = extract_features(
             left_half,
@@ -99,15 +100,13 @@ CASES = {
 @pytest.mark.parametrize("method", CASES)
 def test_training_on_two_processes_is_training_on_one(method, tmp_path, tiny_config):
     settings = [*CASES[method], *EQUAL]
-    alone = train(tiny_config(*settings, folder="alone"))
-    keep = []
-    if method == "fire2":
-        keep = [
-            "+callbacks.keep._target_=tests.distributed.workers.KeepAttributes",
-            f"+callbacks.keep.folder={tmp_path}",
-        ]
     both = tmp_path / "both"
-    output = finish(start(*settings, *keep, *TWO, f"hydra.run.dir={both}"))
+    keep = ["+callbacks.keep._target_=tests.distributed.workers.KeepAttributes"]
+    keep = keep if method == "fire2" else []
+    where = [f"+callbacks.keep.folder={tmp_path}"] if keep else []
+    output = finish(start(*settings, *keep, *where, *TWO, f"hydra.run.dir={both}"))
+    where = [f"+callbacks.keep.folder={tmp_path / 'alone'}"] if keep else []
+    alone = train(tiny_config(*settings, *keep, *where, folder="alone"))
     assert (both / "metrics.json").exists(), output
 
     one = load_checkpoint(alone.checkpoint).state_dict
@@ -125,8 +124,10 @@ def test_training_on_two_processes_is_training_on_one(method, tmp_path, tiny_con
         assert losses[1][name] == pytest.approx(value, rel=1e-3), name
     if method == "fire2":
         ranks = [torch.load(tmp_path / f"attributes_{rank}.pt") for rank in range(2)]
+        single = torch.load(alone.output_dir / "attributes_0.pt")
         for name, value in ranks[0].items():
             assert torch.equal(ranks[1][name], value), name
+            torch.testing.assert_close(value, single[name], rtol=1e-3, atol=1e-4)
 
 
 def fresh_weights(cfg):

@@ -1,7 +1,7 @@
 """What the ranks of a test do; run by `ranks.run_ranks`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from ccreid.data.benchmarks.virtual import Virtual
-from ccreid.data.sample import manifest
+from ccreid.data.sample import Sample, ids, manifest
 from ccreid.data.transforms import TestTransform
 from ccreid.errors import DataError
 from ccreid.features import evaluating, extract_features
 from ccreid.processes import process_rank, require_same_on_all_ranks
+from ccreid.retrieval import rank_features
 
 
 def left_half(images: torch.Tensor) -> torch.Tensor:
@@ -24,10 +25,22 @@ def left_half(images: torch.Tensor) -> torch.Tensor:
     return images[..., :4].flatten(1)
 
 
-def features() -> dict[int, torch.Tensor]:
+def everything(samples: Sequence[Sample]) -> torch.Tensor:
+    """Features of all samples."""
+    return extract_features(left_half, samples, TestTransform(16, 8), device=torch.device("cpu"))
+
+
+def metrics_of(features: torch.Tensor) -> dict[str, float]:
+    """Metrics of the queries ranked among themselves."""
+    pid, camid = (ids(Virtual().query, field) for field in ("pid", "camid"))
+    names = {"query_pid": pid, "gallery_pid": pid, "query_camid": camid, "gallery_camid": camid}
+    return rank_features(features, features, **names).metrics()
+
+
+def features() -> dict[int | str, Any]:
     """Extract lists whose lengths the ranks do not divide, one with fewer images than ranks."""
     samples = Virtual().query
-    return {
+    return {"metrics": metrics_of(everything(samples))} | {
         count: extract_features(
             left_half,
             samples[:count],
