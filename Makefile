@@ -36,13 +36,14 @@ check: install
 
 # The wheel alone, in an environment of its own, outside the checkout.
 wheel-test: install
-	rm -rf dist build/wheel && mkdir -p build/wheel
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check \
-	  "$$(ls $(CURDIR)/dist/*.whl)[$(FAISS),weights]"
-	cd build/wheel && venv/bin/python -m ccreid.train method=fire2 data=virtual debug=fast \
-	  hydra.run.dir=run && test -s run/metrics.json && test -s run/pictures/ranked_cc.png
+	rm -rf dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@set -e; outside=$$(mktemp -d); trap 'rm -rf "$$outside"' EXIT; \
+	$(PYTHON) -m venv "$$outside/venv"; \
+	"$$outside/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+	  "$$(ls $(CURDIR)/dist/*.whl)[$(FAISS),weights]"; \
+	cd "$$outside"; \
+	venv/bin/python -m ccreid.train method=fire2 data=virtual debug=fast hydra.run.dir=run; \
+	test -s run/metrics.json; test -s run/pictures/ranked_cc.png
 
 format: install
 	$(BIN)/ruff format .

@@ -5,8 +5,10 @@ Everything is dense tensor algebra over `[B, N, N]`: a batch of B identities pad
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ccreid.clustering.neighbours import (
@@ -26,7 +28,7 @@ MATRIX_LIMIT = 1024
 
 @torch.no_grad()
 def jaccard_distance(
-    features: Tensor, k1: int = 20, k2: int = 6, backend: Backend = "auto"
+    features: Tensor | NDArray[np.floating], k1: int = 20, k2: int = 6, backend: Backend = "auto"
 ) -> Tensor:
     """Return the k-reciprocal Jaccard distance of all pairs of images.
 
@@ -36,7 +38,7 @@ def jaccard_distance(
     Sets smaller than k1 or k2 use min(k1, N) and min(k2, N).
 
     Args:
-        features: `[N, D]`, finite and not zero; used as unit features.
+        features: `[N, D]`, tensor or array, finite and not zero; used as unit features.
         k1: length of the neighbour lists, the image itself counted.
         k2: neighbours averaged by the query expansion, the image itself counted.
         backend: who searches the neighbours, see `nearest_neighbours`. The distances do not depend
@@ -53,6 +55,7 @@ def jaccard_distance(
     Source: FIRe² (arXiv 2308.10692), fine-grained feature mining.
     """
     check_neighbourhood(k1, k2)
+    features = torch.as_tensor(features)
     check_features(features)
     count = len(features)
     (condensed,) = condensed_distances(features[None], [count], k1, k2, backend)

@@ -15,6 +15,7 @@ from ccreid.errors import ConfigError, DataError
 @pytest.mark.parametrize("case", ["a", "c"])
 def test_golden_matrix(case, backend):
     found = jaccard_distance(torch.from_numpy(GOLDEN[f"{case}_feat"]), backend=backend)
+    assert torch.equal(jaccard_distance(GOLDEN[f"{case}_feat"], backend=backend), found)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), GOLDEN[f"{case}_jaccard"], rtol=0, atol=1e-5)
 
