@@ -54,7 +54,8 @@ class Sweep:
         Raises:
             ConfigError: the folder holds another sweep.
         """
-        own = {"swept": list(self.swept), "fixed": list(self.fixed)}
+        keys = [key for key in self.swept if key != "seed"]  # more seeds make no other sweep
+        own = {"swept": keys, "fixed": list(self.fixed)}
         try:
             plan = json.loads((self.folder / PLAN).read_text())
         except FileNotFoundError:

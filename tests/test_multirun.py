@@ -135,6 +135,13 @@ def test_two_sweeps_do_not_mix_in_one_folder():
         plan(*FIRE2, "method.tau=1,2", "hydra.sweep.dir=mine").write_plan()
 
 
+def test_further_seeds_and_values_extend_a_sweep_that_has_begun():
+    plan(*FIRE2, "method.epsilon=0.1,0.2", "seed=0").write_plan()
+    sweep = plan(*FIRE2, "method.epsilon=0.1,0.2,0.4", "seed=0,1")
+    sweep.write_plan()
+    assert len(sweep.jobs) == 6
+
+
 def test_results_of_other_settings_are_refused_before_any_job():
     sweep = plan(*FIRE2, "method.epsilon=1,2")
     folder = sweep.folder / "epsilon-2_seed-0"

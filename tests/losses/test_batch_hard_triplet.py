@@ -83,3 +83,17 @@ def test_computes_in_float32_for_low_precision_and_under_autocast():
     assert loss.dtype == torch.float32
     assert features.grad.dtype == torch.bfloat16
     torch.testing.assert_close(loss, loop_oracle(features.detach().float(), pids))
+
+
+def test_gradients_are_the_same_every_time():
+    # Large enough for several threads to add into one row at once.
+    features = torch.randn(64, 4096, generator=torch.Generator().manual_seed(0))
+    pids = torch.arange(64) // 8
+
+    def gradient():
+        leaf = features.clone().requires_grad_()
+        batch_hard_triplet_loss(leaf, pids, margin=100.0).backward()
+        return leaf.grad
+
+    first = gradient()
+    assert all(torch.equal(gradient(), first) for _ in range(20))
