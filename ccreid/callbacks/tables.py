@@ -25,6 +25,9 @@ def dataset_table(data: ReIDDataModule) -> Group:
         counts += [_distinct(samples, "camid"), _distinct(samples, "clothes_id")]
         table.add_row(split, *(f"{count:,}" if count else "–" for count in counts))
     notes = [str(protocol) for protocol in benchmark.protocols]
+    notes += [f"note: {warning}" for warning in benchmark.warnings]
+    if benchmark.num_foreign_files:
+        notes.append(f"{benchmark.num_foreign_files} files beside the images were passed over")
     notes += [
         f"{count} queries of '{protocol}' have no match and are left out"
         for protocol, count in data.unanswerable.items()

@@ -88,7 +88,10 @@ class Protocol:
                 f"query cameras {_list(self.query_cameras)}, "
                 f"gallery cameras {_list(self.gallery_cameras)}; "
             )
-        return f"{self.name}: {cameras}{RULES[self.rule]}"
+        rule = RULES[self.rule]
+        if self.camera == "tracklet_id":
+            rule = rule.replace("same camera", "same tracklet")
+        return f"{self.name}: {cameras}{rule}"
 
 
 def _select(samples: Sequence[Sample], cameras: frozenset[int] | None) -> NDArray[np.int64]:

@@ -30,9 +30,12 @@ def test_dataset_table_counts_and_explains():
         benchmark, TrainTransform(8, 4), TestTransform(8, 4), images_per_identity=25
     )
     data.unanswerable = {"general": 0, "sc": 0, "cc": 3}
+    benchmark.warnings, benchmark.num_foreign_files = ("five images too many",), 2
     text = printed(dataset_table(data))
     assert row(text, "train") == ["train", "64", "1,280", "8", "256"]
     assert row(text, "gallery") == ["gallery", "32", "384", "8", "128"]
+    assert "note: five images too many" in text
+    assert "2 files beside the images were passed over" in text
     assert "3 queries of 'cc' have no match and are left out" in text
     assert "'general' have no match" not in text
     assert "64 people have fewer than 25 images" in text

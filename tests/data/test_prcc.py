@@ -6,6 +6,7 @@ from ccreid.data.benchmarks.base import SplitCount
 from ccreid.data.benchmarks.prcc import PRCC
 from ccreid.data.sample import ids
 from ccreid.errors import DataError
+from tests.miniature.opening import open_by_config
 from tests.miniature.prcc import write_prcc
 
 
@@ -58,7 +59,9 @@ def test_missing_data_says_where_what_and_how(tmp_path):
 
 def test_wrong_counts_name_both_numbers(root):
     shutil.rmtree(root / "prcc" / "rgb" / "train" / "005")
-    with pytest.raises(DataError, match="expected 18 images of 3 people, found 12 of 2"):
+    with pytest.raises(
+        DataError, match="expected 18 images of 3 people, found 12 images of 2 people"
+    ):
         PRCC(root)
 
 
@@ -73,3 +76,31 @@ def test_a_root_with_digits_and_letters_that_look_like_ids(tmp_path, monkeypatch
     strange.mkdir()
     shutil.move(root / "prcc", strange / "prcc")
     assert sorted(set(ids(PRCC(strange).train, "pid"))) == [1, 2, 5]
+
+
+def test_b_and_c_swapped_are_recognised(root, monkeypatch):
+    counts = {"query B": SplitCount(2, 6), "query C": SplitCount(2, 8)}
+    monkeypatch.setattr(PRCC, "counts", counts)
+    assert PRCC(root).warnings == ()
+    test = root / "prcc" / "rgb" / "test"
+    for old, new in (("B", "old"), ("C", "B"), ("old", "C")):
+        shutil.move(test / old, test / new)
+    with pytest.raises(DataError, match=r"folders B and C .* swapped: B .* should hold 6 images"):
+        PRCC(root)
+
+
+@pytest.mark.parametrize("name", ["PRCC", "Prcc", "PRCC/prcc"])
+def test_the_usual_names_of_the_folder_are_found(root, name):
+    (root / name).parent.mkdir(exist_ok=True)
+    shutil.move(root / "prcc", root / name)
+    assert len(PRCC(root).train) == 18
+
+
+def test_the_config_opens_it(root):
+    assert type(open_by_config("prcc", root)) is PRCC
+
+
+def test_published_queries_are_those_of_both_cameras():
+    counts = PRCC.counts
+    assert counts["query"].images == counts["query B"].images + counts["query C"].images == 7_416
+    assert (counts["query B"].images, counts["query C"].images) == (3_873, 3_543)

@@ -37,6 +37,11 @@ def test_prints_its_rule_in_one_line():
     assert "\n" not in text
 
 
+def test_names_the_tracklet_where_it_plays_the_camera():
+    assert "same tracklet" in str(Protocol("general", camera="tracklet_id"))
+    assert "same camera" in str(Protocol("general"))
+
+
 def test_contiguous_labels_keep_order_and_leave_unlabelled_alone():
     labels = contiguous_labels(np.array([7, -1, 3, 7, 2**40]))
     assert labels.tolist() == [1, -1, 0, 1, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +12,45 @@ from typing import ClassVar
 
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample, ids
-from ccreid.errors import DataError
+from ccreid.errors import DataError, nearest
 
 SPLITS = ("train", "query", "gallery")
 _FOREIGN = ("Thumbs.db", "desktop.ini")
+_OUTFITS = 100_000  # more than any person owns
 
 
 @dataclass(frozen=True)
 class SplitCount:
-    """Published size of one split; `certain` counts are enforced, others only warned about."""
+    """Published size of one split; what is certain is enforced, the rest only warned about.
 
-    identities: int
-    images: int
+    Attributes:
+        identities, images: the numbers; None where none is known.
+        certain: whether the numbers are verified, not remembered.
+        certain_identities: the same for `identities` alone; None means like `certain`.
+    """
+
+    identities: int | None
+    images: int | None
     certain: bool = True
+    certain_identities: bool | None = None
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> SplitCount:
+        """Return the size of a list."""
+        return cls(len(set(ids(samples, "pid"))), len(samples))
+
+    def contradicts(self, found: SplitCount) -> tuple[bool, bool]:
+        """Return whether a number that is certain, and whether any number, differs from `found`."""
+        identities = self.identities not in (None, found.identities)
+        images = self.images not in (None, found.images)
+        sure = self.certain if self.certain_identities is None else self.certain_identities
+        return (identities and sure) or (images and self.certain), identities or images
+
+    def __str__(self) -> str:
+        images = "an unknown number of" if self.images is None else self.images
+        return f"{images} images" + (
+            "" if self.identities is None else f" of {self.identities} people"
+        )
 
 
 class Benchmark(ABC):
@@ -35,9 +62,11 @@ class Benchmark(ABC):
     Attributes:
         name: the name used in metric keys and on the command line.
         protocols: the ways this benchmark is evaluated.
-        counts: published size per split.
+        counts: published size per split, and of the whole (`total`) where that is known better.
         licence, url, citation: the terms, where to get it, what to cite.
         layout: the folder tree the loader expects, for people.
+        warnings: what `verify` found when the benchmark was opened, one sentence each.
+        num_foreign_files: entries beside the images that were passed over.
     """
 
     name: ClassVar[str]
@@ -51,6 +80,8 @@ class Benchmark(ABC):
     train: tuple[Sample, ...]
     query: tuple[Sample, ...]
     gallery: tuple[Sample, ...]
+    warnings: tuple[str, ...] = ()
+    num_foreign_files: int = 0
 
     @property
     def splits(self) -> dict[str, tuple[Sample, ...]]:
@@ -69,6 +100,16 @@ class Benchmark(ABC):
         """Return the counts that `verify` compares with; none for a user's own variant."""
         return self.counts
 
+    def found_counts(self) -> dict[str, SplitCount]:
+        """Return the size of every split and of the whole, under the keys of `counts`.
+
+        Test people are other people than train people, whatever their numbers.
+        """
+        found = {split: SplitCount.of(samples) for split, samples in self.splits.items()}
+        people = [len(set(ids(part, "pid"))) for part in (self.train, self.query + self.gallery)]
+        images = sum(len(samples) for samples in self.splits.values())
+        return {**found, "total": SplitCount(sum(people), images)}
+
     def verify(self) -> list[str]:
         """Compare the lists with the published counts.
 
@@ -78,23 +119,18 @@ class Benchmark(ABC):
         Raises:
             DataError: a split is empty, or differs from a certain count.
         """
-        warnings = []
         for split, samples in self.splits.items():
             if not samples:
                 raise DataError(f"{self.name}: the {split} split has no image.\n{self.remedy()}")
-            expected = self.expected_counts().get(split)
-            if expected is None:
-                continue
-            found = SplitCount(len(set(ids(samples, "pid"))), len(samples))
-            if (found.identities, found.images) == (expected.identities, expected.images):
-                continue
-            message = (
-                f"{self.name} {split}: expected {expected.images} images of "
-                f"{expected.identities} people, found {found.images} of {found.identities}."
-            )
-            if expected.certain:
+        warnings = []
+        found = self.found_counts()
+        for part, expected in self.expected_counts().items():
+            wrong, differs = expected.contradicts(found[part])
+            message = f"{self.name} {part}: expected {expected}, found {found[part]}."
+            if wrong:
                 raise DataError(f"{message}\n{self.remedy()}")
-            warnings.append(message)
+            if differs:
+                warnings.append(f"{message} The expected number is remembered, not verified.")
         return warnings
 
     @abstractmethod
@@ -107,6 +143,8 @@ def find_root(
 ) -> Path:
     """Find a benchmark's folder at `root` or one level below it, under any of its usual names.
 
+    Spellings that differ in case, hyphens and underscores are the same name.
+
     Args:
         benchmark: the class, for its name and its remedy.
         root: where the user says the data is.
@@ -114,17 +152,53 @@ def find_root(
         inside: what such a folder holds, by which it is known under any other name.
 
     Raises:
-        DataError: none of them exists; the message says where it was looked for and how to get it.
+        DataError: none of them exists, or what it should hold lies deeper; the message says where
+            it was looked for, and how to get it.
     """
     base = Path(root).expanduser()
+    keys = {_key(name) for name in folders}
+    beside = [path for path in sorted(base.iterdir()) if path.is_dir()] if base.is_dir() else []
     candidates = [base / name for name in folders]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    if base.is_dir() and (base.name in folders or (base / inside).exists()):
-        return base
+    alike = [path for path in (*beside, base) if path.is_dir() and _key(path.name) in keys]
+    named = [path for path in candidates if path.is_dir()] + alike
+    for folder in (*named, base):
+        if (folder / inside).exists():
+            return folder
+    if nested := _look_deeper(base, named, folders, inside):
+        raise DataError(
+            f"{benchmark.name} is nested too deep: neither {base.absolute()} nor the benchmark's "
+            f"folder in it holds {inside}, but {nested} does. Say data.root={nested}"
+        )
+    if named:
+        return named[0]
     looked = "\n".join(f"  {path.absolute()}" for path in (*candidates, base))
-    raise DataError(f"{benchmark.name} was not found. Looked in\n{looked}\n{how_to_get(benchmark)}")
+    similar = nearest(folders[0], (path.name for path in beside), cutoff=0.6)
+    raise DataError(
+        f"{benchmark.name} was not found.{similar} Looked in\n{looked}\n{how_to_get(benchmark)}"
+    )
+
+
+def _look_deeper(
+    base: Path, named: Sequence[Path], folders: Sequence[str], inside: str
+) -> Path | None:
+    """Return the first folder below the expected place that holds what a benchmark holds."""
+    below = [(folder, f"{levels}{inside}") for folder in named for levels in ("*/", "*/*/")]
+    for folder, pattern in (*below, *((base, f"*/{name}/{inside}") for name in folders)):
+        for path in sorted(folder.glob(pattern)):
+            return Path(str(path.absolute()).removesuffix(inside))
+    return None
+
+
+def _key(folder: str) -> str:
+    """Reduce a folder's name to what no two spellings of it differ in."""
+    return re.sub(r"[^a-z0-9+]", "", folder.lower())
+
+
+def outfit_id(pid: int, outfit: int) -> int:
+    """Return a clothes id that is unique over all people, from an outfit's number per person."""
+    if outfit >= _OUTFITS:
+        raise DataError(f"Outfit {outfit} of person {pid}: more than {_OUTFITS} were not expected.")
+    return pid * _OUTFITS + outfit
 
 
 def how_to_get(benchmark: type[Benchmark]) -> str:

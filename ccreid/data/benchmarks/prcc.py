@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
 from typing import ClassVar
 
-from ccreid.data.benchmarks.base import Benchmark, SplitCount, find_root, how_to_get, list_images
+from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.ondisk import OnDisk
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
 from ccreid.errors import DataError
@@ -16,7 +17,7 @@ _TRAIN_NAME = re.compile(r"^(?P<camera>[ABC])_cropped_rgb(?P<number>\d+)\.jpg$",
 _TEST_NAME = re.compile(r"^cropped_rgb(?P<number>\d+)\.jpg$", re.IGNORECASE)
 
 
-class PRCC(Benchmark):
+class PRCC(OnDisk):
     """PRCC (Yang, Wu, Zheng: TPAMI 2021).
 
     33,698 images of 221 people. The camera decides the outfit: A and B show the same clothes, C
@@ -38,7 +39,9 @@ class PRCC(Benchmark):
     )
     counts: ClassVar = {
         "train": SplitCount(150, 17_896),
-        "query": SplitCount(71, 3_873 + 3_543),  # B (same clothes) + C (changed)
+        "query": SplitCount(71, 3_873 + 3_543),
+        "query B": SplitCount(71, 3_873),  # same clothes; many papers swap these two numbers
+        "query C": SplitCount(71, 3_543),  # changed clothes
         "gallery": SplitCount(71, 3_384),
     }
     licence = "academic use"
@@ -51,56 +54,48 @@ class PRCC(Benchmark):
         "  prcc/rgb/train/<pid>/{A,B,C}_cropped_rgb<n>.jpg    150 people, 17,896 images\n"
         "  prcc/rgb/test/{A,B,C}/<pid>/cropped_rgb<n>.jpg     71 people, 3,384 + 3,873 + 3,543"
     )
+    folders = ("prcc", "PRCC/prcc", "PRCC")
+    inside = "rgb/train"
 
-    def __init__(self, root: Path | str = "data") -> None:
-        self.root = find_root(type(self), root, ("prcc", "PRCC", "PRCC/prcc"), "rgb/train")
-        rgb = self.root / "rgb"
-        if (self.root / "test" / "query").is_dir() or (rgb / "test" / "query").is_dir():
+    def list_split(self, split: str) -> Iterator[Sample]:
+        """Yield the samples of a split; the query split is camera B, then camera C."""
+        if (self.root / "test" / "query").is_dir() or (self.root / "rgb/test/query").is_dir():
             raise DataError(
                 f"{self.root} is a re-foldered copy of PRCC (it has test/query): the protocols "
                 f"cannot be trusted on it.\n{self.remedy()}"
             )
-        for folder in (rgb / "train", *(rgb / "test" / camera for camera in _CAMERAS)):
-            if not folder.is_dir():
-                raise DataError(f"{folder} does not exist.\n{self.remedy()}")
-        self.train = tuple(self._list_train(rgb / "train"))
-        test = {camera: self._list_test(rgb / "test" / camera, camera) for camera in _CAMERAS}
-        self.gallery = tuple(test["A"])
-        self.query = tuple(test["B"] + test["C"])
-        self.verify()
+        if split == "train":
+            for person in self.people(self.folder("rgb", "train")):
+                for path, name in self.images(person, _TRAIN_NAME):
+                    yield _sample(path, int(person.name), name["camera"].upper())
+            return
+        for camera in {"query": "BC", "gallery": "A"}[split]:
+            for person in self.people(self.folder("rgb", "test", camera)):
+                for path, _ in self.images(person, _TEST_NAME):
+                    yield _sample(path, int(person.name), camera)
 
-    def remedy(self) -> str:
-        """Return where the loader looked, what it expected and how to get it."""
-        return f"Looked in {self.root.absolute()}.\n{how_to_get(type(self))}"
+    def found_counts(self) -> dict[str, SplitCount]:
+        """Return the size of every split, and of the queries of cameras B and C alone."""
+        queries = {
+            f"query {letter}": SplitCount.of([s for s in self.query if s.camid == _CAMERAS[letter]])
+            for letter in "BC"
+        }
+        return {**super().found_counts(), **queries}
 
-    def _list_train(self, folder: Path) -> list[Sample]:
-        samples = []
-        for person in _people(folder, self):
-            for image in list_images(person):
-                match = _TRAIN_NAME.match(image.name)
-                if match is None:
-                    raise DataError(f"Unexpected name {image}.\n{self.remedy()}")
-                samples.append(_sample(image, int(person.name), match["camera"].upper()))
-        return samples
-
-    def _list_test(self, folder: Path, camera: str) -> list[Sample]:
-        samples = []
-        for person in _people(folder, self):
-            for image in list_images(person):
-                if _TEST_NAME.match(image.name) is None:
-                    raise DataError(f"Unexpected name {image}.\n{self.remedy()}")
-                samples.append(_sample(image, int(person.name), camera))
-        return samples
-
-
-def _people(folder: Path, benchmark: PRCC) -> list[Path]:
-    people = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    for person in people:
-        if not person.name.isdecimal():
-            raise DataError(f"{person} should be a person's number.\n{benchmark.remedy()}")
-    return people
+    def verify(self) -> list[str]:
+        """Compare the lists with the published counts; explain folders B and C when swapped."""
+        expected, found = self.expected_counts(), self.found_counts()
+        same, changed = (expected.get(f"query {letter}") for letter in "BC")
+        if same != changed and (found["query B"], found["query C"]) == (changed, same):
+            raise DataError(
+                f"prcc: folders B and C under {self.root / 'rgb' / 'test'} are swapped: B (same "
+                f"clothes) should hold {same} and C (changed clothes) {changed}. Many papers and "
+                "loaders print these two numbers the wrong way round; rename the folders as the "
+                f"authors' archive has them.\n{self.remedy()}"
+            )
+        return super().verify()
 
 
-def _sample(image: Path, pid: int, camera: str) -> Sample:
+def _sample(path: str, pid: int, camera: str) -> Sample:
     outfit = int(camera == "C")
-    return Sample(str(image), pid=pid, camid=_CAMERAS[camera], clothes_id=2 * pid + outfit)
+    return Sample(path, pid=pid, camid=_CAMERAS[camera], clothes_id=2 * pid + outfit)

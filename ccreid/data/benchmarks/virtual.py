@@ -69,7 +69,7 @@ class Virtual(Benchmark):
         if not self._top:
             raise DataError(f"No folder of this archive holds train/.\n{self.remedy()}")
         self.train, self.query, self.gallery = (self._list(split) for split in SPLITS)
-        self.verify()
+        self.warnings = tuple(self.verify())
 
     def parsing_path(self, sample: Sample) -> str | None:
         """Return the mask's path; labels are described in the archive's README."""

@@ -1,0 +1,114 @@
+"""DeepChange: 1,121 people over a year under seventeen cameras, as tracklets."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from typing import ClassVar
+
+from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.ondisk import OnDisk
+from ccreid.data.protocols import Protocol
+from ccreid.data.sample import Sample
+from ccreid.errors import DataError
+
+_SETS = {"train": "train-set", "query": "test-set-query", "gallery": "test-set-gallery"}
+_LINE = re.compile(
+    r"^(?P<file>(?P<person>[A-Za-z](?P<pid>\d+))_[A-Za-z](?P<camera>\d+)_"
+    r"(?P<clothes>[^_.,]+)(?:_[^,/]*)?\.jpg),(?P<tracklet>\d+)$",
+    re.IGNORECASE,
+)
+
+
+class DeepChange(OnDisk):
+    """DeepChange (Xu, Zhu: ICCV 2023).
+
+    178,407 images of 1,121 people, validation included. The tracklet plays the camera: a match of
+    the same camera counts when it is from another tracklet. The lists beside the folders say which
+    images take part. The two `val-set` folders are not used, as in CAL. Cameras keep the numbers of
+    the file names.
+
+    Args:
+        root: the folder that holds `DeepChangeDataset/`, or that folder itself.
+
+    Raises:
+        DataError: the folder or a list is missing, a list names a missing image or has a line of
+            another form, or a certain count differs.
+    """
+
+    name = "deepchange"
+    protocols = (Protocol("general", camera="tracklet_id"),)
+    counts: ClassVar = {  # remembered; with validation they sum to the official totals
+        "train": SplitCount(450, 75_083, certain=False),
+        "query": SplitCount(521, 17_527, certain=False),
+        "gallery": SplitCount(521, 62_956, certain=False),
+    }
+    licence = "signed DeepChange Access Agreement; faces must be blocked in every figure"
+    url = "https://github.com/PengBoXiangShang/deepchange"
+    citation = (
+        "Xu, Zhu: DeepChange: A Long-Term Person Re-Identification Benchmark with Clothes Change. "
+        "ICCV 2023."
+    )
+    layout = (
+        "  DeepChangeDataset/{train-set,test-set-query,test-set-gallery}/"
+        "P<pid>_C<camera>_<clothes>_....jpg\n"
+        "  DeepChangeDataset/<folder>-bbox.txt, one line per image: <file>.jpg,<tracklet>"
+    )
+    folders = ("DeepChangeDataset", "DeepChange", "DeepChange/DeepChangeDataset")
+    inside = "train-set"
+
+    def list_split(self, split: str) -> Iterator[Sample]:
+        """Yield the samples that a split's list names, in sorted order."""
+        folder = self.folder(_SETS[split])
+        lines = self._lines[split]
+        there = set(os.listdir(folder))
+        if missing := [line["file"] for line in lines if line["file"] not in there]:
+            raise DataError(
+                f"{folder} lacks {len(missing)} of the {len(lines)} images that {folder.name}"
+                f"-bbox.txt names, the first is {missing[0]}.\n{self.remedy()}"
+            )
+        self.num_foreign_files += len(there.difference(line["file"] for line in lines))
+        for line in sorted(lines, key=lambda line: line["file"]):
+            yield Sample(
+                str(folder / line["file"]),
+                pid=int(line["pid"]),
+                camid=int(line["camera"]),
+                clothes_id=self._clothes_ids[_outfit(split, line)],
+                tracklet_id=int(line["tracklet"]),
+            )
+
+    @cached_property
+    def _lines(self) -> dict[str, list[re.Match[str]]]:
+        return {split: list(self._read(f"{name}-bbox.txt")) for split, name in _SETS.items()}
+
+    @cached_property
+    def _clothes_ids(self) -> dict[tuple[bool, str, str], int]:
+        outfits = {_outfit(split, line) for split, lines in self._lines.items() for line in lines}
+        return {outfit: number for number, outfit in enumerate(sorted(outfits))}
+
+    def _read(self, name: str) -> Iterator[re.Match[str]]:
+        path = self.root / name
+        if not path.is_file():
+            raise DataError(
+                f"{path} does not exist: the list says which images take part and their tracklets, "
+                f"a folder alone is not enough.\n{self.remedy()}"
+            )
+        for number, line in enumerate(
+            path.read_text("utf-8-sig", errors="replace").splitlines(), start=1
+        ):
+            if not line.strip():
+                continue
+            match = _LINE.match(line.strip())
+            if match is None:
+                raise DataError(
+                    f"{path}, line {number}: expected <file>.jpg,<tracklet> but found "
+                    f"'{line}'.\n{self.remedy()}"
+                )
+            yield match
+
+
+def _outfit(split: str, line: re.Match[str]) -> tuple[bool, str, str]:
+    """Name an outfit: clothes are numbered per person, and test people are other people."""
+    return split == "train", line["person"], line["clothes"]

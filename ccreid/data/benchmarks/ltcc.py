@@ -1,0 +1,57 @@
+"""LTCC: 152 people under twelve cameras over two months."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from ccreid.data.benchmarks.base import SplitCount, outfit_id
+from ccreid.data.benchmarks.ondisk import FlatFolders
+from ccreid.data.protocols import Protocol
+from ccreid.data.sample import Sample
+
+
+class LTCC(FlatFolders):
+    """LTCC (Qian et al.: ACCV 2020).
+
+    17,119 images of 152 people, 91 of whom change clothes; number 0 is a person like any other.
+    `general`, `cc` and `sc` are all evaluated on the whole query and test folders, the de-facto
+    standard since CAL: the people who never change stay in the gallery and their queries drop out
+    of `cc`. An older protocol filters by the lists in `info/`; its numbers are higher and must
+    never be put beside these.
+
+    Args:
+        root: the folder that holds `LTCC_ReID/`, or that folder itself.
+
+    Raises:
+        DataError: the folder is missing, nested otherwise, or does not have the published counts.
+    """
+
+    name = "ltcc"
+    protocols = (Protocol("general"), Protocol("cc", rule="cc"), Protocol("sc", rule="sc"))
+    counts: ClassVar = {  # images counted on disk, people per split remembered from the paper
+        "train": SplitCount(77, 9_576, certain_identities=False),
+        "query": SplitCount(75, 493, certain_identities=False),
+        "gallery": SplitCount(75, 7_050, certain_identities=False),
+        "total": SplitCount(152, 17_119),
+    }
+    licence = "academic use, by request to the authors"
+    url = "https://naiq.github.io/LTCC_Perosn_ReID.html"
+    citation = (
+        "Qian, Wang, Zhang, Zhu, Fu, Xiang, Jiang, Xue: Long-Term Cloth-Changing Person "
+        "Re-identification. ACCV 2020."
+    )
+    layout = (
+        "  LTCC_ReID/{train,query,test}/<pid>_<outfit>_c<camera>_<frame>.png\n"
+        "  (test is the gallery: 9,576 + 493 + 7,050 images)"
+    )
+    folders = ("LTCC_ReID", "LTCC/LTCC_ReID", "LTCC")
+    split_folders: ClassVar = {"train": "train", "query": "query", "gallery": "test"}
+    pattern = re.compile(
+        r"^(?P<pid>\d+)_(?P<outfit>\d+)_c(?P<camera>\d+)_(?P<frame>\d+)\.png$", re.IGNORECASE
+    )
+
+    def sample(self, path: str, name: re.Match[str], split: str) -> Sample:
+        """Return the sample of e.g. `144_1_c11_011239.png`; the middle number is the outfit."""
+        pid = int(name["pid"])
+        return Sample(path, pid, int(name["camera"]) - 1, outfit_id(pid, int(name["outfit"])))

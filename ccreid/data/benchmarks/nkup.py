@@ -1,0 +1,61 @@
+"""NKUP: 107 people on a campus over months, under fifteen cameras."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.ondisk import FlatFolders
+from ccreid.data.protocols import Protocol
+from ccreid.data.sample import Sample
+
+
+class NKUP(FlatFolders):
+    """NKUP (Wang et al.: Int J Intell Syst 2020).
+
+    9,738 images of 107 people, without clothes labels (the day in a name is only a hint of them).
+    No gallery image of a query's person is from the query's day, so the standard rule already is
+    the cloth-changing one. 28 people of the gallery are asked for by no query: they are distractors
+    and stay. NKUP+ is another benchmark.
+
+    Args:
+        root: the folder that holds `NKUP/`, or that folder itself.
+
+    Raises:
+        DataError: the folder is missing, nested otherwise, or does not have the published counts.
+    """
+
+    name = "nkup"
+    protocols = (Protocol("general"),)
+    counts: ClassVar = {
+        "train": SplitCount(40, 5_336),
+        "query": SplitCount(39, 332),
+        "gallery": SplitCount(67, 4_070),
+    }
+    licence = "academic use only"
+    url = "https://github.com/nkicsl/NKUP-dataset"
+    citation = (
+        "Wang, Ma, Chen, Yang, Zhou, Li: A Benchmark for Clothes Variation in Person "
+        "Re-identification. International Journal of Intelligent Systems, 2020."
+    )
+    layout = (
+        "  NKUP/{bounding_box_train,query,bounding_box_test}/"
+        "<pid>_D<mmdd>_C<camera>S<video>_<frame>.jpg\n"
+        "  (three archives; 5,336 + 332 + 4,070 images)"
+    )
+    folders = ("NKUP",)
+    inside = "bounding_box_train"
+    split_folders: ClassVar = {
+        "train": "bounding_box_train",
+        "query": "query",
+        "gallery": "bounding_box_test",
+    }
+    pattern = re.compile(
+        r"^(?P<pid>\d{4})_D(?P<day>\d{4})_C(?P<camera>\d{2})S(?P<video>\d{2})_(?P<frame>\d+)\.jpg$",
+        re.IGNORECASE,
+    )
+
+    def sample(self, path: str, name: re.Match[str], split: str) -> Sample:
+        """Return the sample of e.g. `0005_D0912_C03S01_00151.jpg`."""
+        return Sample(path, pid=int(name["pid"]), camid=int(name["camera"]) - 1)

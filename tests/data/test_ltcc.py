@@ -1,0 +1,172 @@
+import shutil
+
+import pytest
+
+from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.ltcc import LTCC
+from ccreid.data.datamodule import unanswerable_queries
+from ccreid.data.files import read_image
+from ccreid.data.sample import ids
+from ccreid.errors import DataError
+from tests.miniature.ltcc import write_ltcc
+from tests.miniature.opening import open_by_config
+
+COUNTS = {
+    "train": SplitCount(2, 4, certain_identities=False),
+    "query": SplitCount(2, 3, certain_identities=False),
+    "gallery": SplitCount(3, 5, certain_identities=False),
+    "total": SplitCount(5, 12),
+}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(LTCC, "counts", COUNTS)
+    write_ltcc(tmp_path)
+    return tmp_path
+
+
+def test_reads_the_published_layout(root):
+    ltcc = LTCC(root)
+    assert [s.pid for s in ltcc.train] == [0, 0, 7, 7]
+    assert [s.pid for s in ltcc.query] == [3, 3, 144]
+    assert ltcc.warnings == ()
+    assert ltcc.num_foreign_files == 12  # four in each folder
+    for samples in ltcc.splits.values():
+        assert [s.path for s in samples] == sorted(s.path for s in samples)
+        assert all(read_image(s.path).size == (16, 32) for s in samples)
+
+
+def test_two_digit_cameras_stay_themselves(root):
+    assert [s.camid for s in LTCC(root).train] == [0, 9, 10, 11]
+
+
+def test_clothes_are_unique_over_all_people(root):
+    ltcc = LTCC(root)
+    samples = ltcc.train + ltcc.query + ltcc.gallery
+    outfits = {s.clothes_id: s.pid for s in samples}
+    assert len(outfits) == 7
+    assert all(outfits[s.clothes_id] == s.pid for s in samples)
+    assert ltcc.train[2].clothes_id == ltcc.train[3].clothes_id
+
+
+@pytest.mark.parametrize("strange", ["my_code", "7_1_c3_1", "query", "2019-07-01-12"])
+def test_a_root_that_looks_like_a_name_changes_nothing(root, strange):
+    expected = LTCC(root)
+    (root / strange).mkdir()
+    shutil.move(root / "LTCC_ReID", root / strange)
+    moved = LTCC(root / strange)
+    for field in ("pid", "camid", "clothes_id"):
+        for split, samples in expected.splits.items():
+            assert ids(moved.splits[split], field).tolist() == ids(samples, field).tolist()
+
+
+def test_the_protocols_keep_everyone(root):
+    ltcc = LTCC(root)
+    assert [p.name for p in ltcc.protocols] == ["general", "cc", "sc"]
+    assert unanswerable_queries(ltcc) == {"general": 0, "cc": 1, "sc": 0}
+    for protocol in ltcc.protocols:
+        assert len(protocol.select_gallery(ltcc.gallery)) == 5
+
+
+@pytest.mark.parametrize("name", ["LTCC", "LTCC-reID", "ltcc_reid", "LTCC/LTCC_ReID"])
+def test_the_usual_names_of_the_folder_are_found(root, name):
+    (root / name).parent.mkdir(exist_ok=True)
+    shutil.move(root / "LTCC_ReID", root / name)
+    assert len(LTCC(root).train) == 4
+
+
+def test_the_folder_itself_may_be_given_under_any_name(root):
+    shutil.move(root / "LTCC_ReID", root / "another name")
+    assert len(LTCC(root / "another name").train) == 4
+
+
+def test_a_name_too_far_off_is_suggested(root):
+    shutil.move(root / "LTCC_ReID", root / "LTCC_Perosn_ReID")
+    with pytest.raises(DataError, match=r"Did you mean 'LTCC_Perosn_ReID'\?"):
+        LTCC(root)
+
+
+def test_a_folder_nested_too_deep_is_explained(root):
+    (root / "deep").mkdir()
+    shutil.move(root / "LTCC_ReID", root / "deep" / "inner")
+    shutil.move(root / "deep", root / "LTCC_ReID")
+    with pytest.raises(DataError, match=r"nested too deep.*data\.root=.*LTCC_ReID/inner") as error:
+        LTCC(root)
+    assert len(LTCC(str(error.value).split("data.root=")[1].split()[0]).train) == 4
+
+
+def test_a_root_given_too_high_is_explained(root):
+    (root / "above" / "data").mkdir(parents=True)
+    shutil.move(root / "LTCC_ReID", root / "above" / "data")
+    with pytest.raises(DataError, match=r"nested too deep.*data\.root=.*above/data/LTCC_ReID"):
+        LTCC(root / "above")
+
+
+def test_a_missing_folder_says_what_is_there(root):
+    shutil.move(root / "LTCC_ReID" / "test", root / "LTCC_ReID" / "gallery")
+    with pytest.raises(
+        DataError, match=r"test does not exist; .* holds gallery, info, query, train"
+    ):
+        LTCC(root)
+
+
+def test_images_in_folders_of_people_are_explained(root):
+    train = root / "LTCC_ReID" / "train"
+    for image in list(train.glob("[0-9]*.png")):
+        (train / image.name[:3]).mkdir(exist_ok=True)
+        shutil.move(image, train / image.name[:3])
+    with pytest.raises(DataError, match="should lie in it directly"):
+        LTCC(root)
+
+
+def test_another_name_is_refused_by_name(root):
+    (root / "LTCC_ReID" / "train" / "007_1_c1_000012 copy.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"Unexpected name .*000012 copy\.png"):
+        LTCC(root)
+
+
+def test_missing_data_says_where_what_and_how(tmp_path):
+    with pytest.raises(DataError) as error:
+        LTCC(tmp_path)
+    text = str(error.value)
+    for part in (
+        str(tmp_path / "LTCC_ReID"),
+        "<outfit>",
+        "by request",
+        "data.root=",
+        "LTCC_Perosn",
+    ):
+        assert part in text
+    assert len(text.splitlines()) < 20  # one screen
+
+
+def test_counted_images_are_enforced_and_remembered_people_warned_about(root, monkeypatch):
+    monkeypatch.setattr(LTCC, "counts", {"train": SplitCount(9, 4, certain_identities=False)})
+    assert "expected 4 images of 9 people, found 4 images of 2 people" in LTCC(root).warnings[0]
+    monkeypatch.setattr(LTCC, "counts", {"train": SplitCount(9, 5, certain_identities=False)})
+    with pytest.raises(DataError, match="expected 5 images of 9 people, found 4"):
+        LTCC(root)
+
+
+@pytest.mark.parametrize("total", [SplitCount(6, 12), SplitCount(5, 13), SplitCount(None, 13)])
+def test_the_verified_total_is_enforced(root, monkeypatch, total):
+    monkeypatch.setattr(LTCC, "counts", {"total": total})
+    with pytest.raises(DataError, match="ltcc total"):
+        LTCC(root)
+
+
+def test_an_unknown_number_is_not_compared(root, monkeypatch):
+    monkeypatch.setattr(LTCC, "counts", {"total": SplitCount(None, 12)})
+    assert LTCC(root).warnings == ()
+
+
+def test_the_config_opens_it(root):
+    assert type(open_by_config("ltcc", root)) is LTCC
+
+
+def test_published_splits_sum_to_the_published_total():
+    counts = LTCC.counts
+    train, query, gallery, total = (counts[k] for k in ("train", "query", "gallery", "total"))
+    assert train.images + query.images + gallery.images == total.images
+    assert train.identities + query.identities == total.identities
