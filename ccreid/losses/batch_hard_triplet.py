@@ -35,7 +35,7 @@ def batch_hard_triplet_loss(features: Tensor, pids: Tensor, margin: float = 0.3)
         distance = torch.cdist(features, features, compute_mode=exact)
         hardest_positive = distance.masked_fill(~positive, -torch.inf).argmax(dim=1)
         hardest_negative = distance.masked_fill(same, torch.inf).argmin(dim=1)
-    # index_select, not indexing: on a CPU the backward of indexing adds in the order of its threads.
+    # index_select, because the backward of indexing adds in whatever order its threads come.
     d_ap = _distance(features, features.index_select(0, hardest_positive))
     d_an = _distance(features, features.index_select(0, hardest_negative))
     has_triplet = positive.any(dim=1) & ~same.all(dim=1)

@@ -6,21 +6,17 @@ Cloth-Changing Person Re-Identification", IEEE TIFS 2024, arXiv 2308.10692.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ccreid.clustering import cluster_statistics, fine_grained_labels
 from ccreid.data.sample import Batch
 from ccreid.errors import require
-from ccreid.features import AUTOCAST, evaluating, extract_features
 from ccreid.losses import attribute_aware_loss, batch_hard_triplet_loss
 from ccreid.methods.base import Method, OptimizerFactory, ParameterGroups, SchedulerFactory
+from ccreid.methods.mining import Attributes, Mining, mine_attributes
 from ccreid.models import (
     Backbone,
     BNNeck,
@@ -30,55 +26,6 @@ from ccreid.models import (
     max_average_pool,
     recompose,
 )
-
-
-@dataclass(frozen=True)
-class Mining:
-    """Settings of Fine-grained Feature Mining (FFM).
-
-    Attributes:
-        eps: DBSCAN radius in Jaccard distance, 0 to 1.
-        k1, k2: neighbours of the k-reciprocal sets and of the query expansion.
-        min_samples: DBSCAN's; with 1 no image is an outlier.
-        start_epoch: last epoch, counted from 1, that trains on identities alone.
-        precision: fp32, bf16 or fp16, of the features that are clustered.
-        batch_size: images at a time while these features are extracted.
-    """
-
-    eps: float = 0.4
-    k1: int = 20
-    k2: int = 6
-    min_samples: int = 1
-    start_epoch: int = 25
-    precision: str = "fp32"
-    batch_size: int = 128
-
-    def __post_init__(self) -> None:
-        require(0 < self.eps <= 1, "method.mining.eps", self.eps, "above 0 and at most 1")
-        for name in ("k1", "k2", "min_samples", "batch_size"):
-            value = getattr(self, name)
-            require(value >= 1, f"method.mining.{name}", value, "at least 1")
-        require(self.start_epoch >= 0, "method.mining.start_epoch", self.start_epoch, "at least 0")
-        choices = f"one of {', '.join(AUTOCAST)}"
-        require(self.precision in AUTOCAST, "method.mining.precision", self.precision, choices)
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """What a mining finds, and the prototypes trained from it until the next.
-
-    They are no parameters of the module: they change their number every epoch, which neither DDP
-    nor an average of weights could follow, and a checkpoint need not hold what is mined again.
-
-    Attributes:
-        cluster: cluster of every train image, [N].
-        pid: identity of every cluster, [M].
-        weight: prototype of every cluster, [M, D]; begins at its centre.
-    """
-
-    cluster: Tensor
-    pid: Tensor
-    weight: nn.Parameter
 
 
 class FIRe2(Method):
@@ -93,7 +40,7 @@ class FIRe2(Method):
         backbone: images to feature maps.
         num_identities: people in the train split.
         optimizer, scheduler, gather: see `Method`.
-        mining: settings of FFM.
+        mining: settings of FFM; None for the released ones.
         label_smoothing: probability spread over all identities.
         margin: of the triplet loss, in units of Euclidean distance.
         tau: temperature of the attribute logits.
@@ -111,7 +58,7 @@ class FIRe2(Method):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
         gather: bool = False,
-        mining: Mining = Mining(),
+        mining: Mining | None = None,
         label_smoothing: float = 0.1,
         margin: float = 0.3,
         tau: float = 1 / 16,
@@ -135,7 +82,7 @@ class FIRe2(Method):
         self.recomposed_bnneck = BNNeck(num_features)
         self.recomposed_classifier = IdentityClassifier(num_features, num_identities)
         self.attributes: Attributes | None = None
-        self.mining = mining
+        self.mining = mining or Mining()
         self.label_smoothing, self.margin = label_smoothing, margin
         self.tau, self.epsilon = tau, epsilon
         self.parts, self.recompositions = parts, recompositions
@@ -206,56 +153,9 @@ class FIRe2(Method):
         """Mine attributes at the start of every epoch after `mining.start_epoch`."""
         super().on_train_epoch_start()
         if self.current_epoch + 1 > self.mining.start_epoch:
-            self._mine()
-
-    def _mine(self) -> None:
-        """FFM: cluster each identity's features; the centres become the attribute weights."""
-        began = time.perf_counter()
-        data = self.datamodule
-        with evaluating(self):
-            features = extract_features(
-                self.embed,
-                data.benchmark.train,
-                data.test_transform,
-                device=self.device,
-                precision=self.mining.precision,
-                batch_size=self.mining.batch_size,
-                workers=data.workers,
-            )
-        labels, centres = self._cluster_once(features, data.train_pid)
-        cluster_pid = torch.empty(len(centres), dtype=torch.long)
-        cluster_pid[labels] = data.train_pid
-        self._begin_training(
-            Attributes(
-                cluster=labels.to(self.device),
-                pid=cluster_pid.to(self.device),
-                weight=nn.Parameter(centres.to(self.device)),
-            )
-        )
-        labelled = data.num_clothes > 0
-        clothes_id = data.train_clothes_id if labelled else None
-        statistics = cluster_statistics(labels, data.train_pid, clothes_id)
-        statistics["seconds"] = time.perf_counter() - began
-        self.log_dict({f"mining/{key}": v for key, v in statistics.items()}, sync_dist=True)
-
-    def _cluster_once(self, features: Tensor, pid: Tensor) -> tuple[Tensor, Tensor]:
-        """Cluster on rank 0 and give all ranks its labels and centres."""
-        result: list[Any] = [None, None]
-        if self.global_rank == 0:
-            result = list(
-                fine_grained_labels(
-                    features,
-                    pid,
-                    eps=self.mining.eps,
-                    k1=self.mining.k1,
-                    k2=self.mining.k2,
-                    min_samples=self.mining.min_samples,
-                )
-            )
-        if dist.is_initialized():
-            dist.broadcast_object_list(result, src=0)
-        labels, centres = result
-        return labels, centres
+            attributes, statistics = mine_attributes(self, self.mining)
+            self._begin_training(attributes)
+            self.log_dict({f"mining/{key}": v for key, v in statistics.items()}, sync_dist=True)
 
     def _begin_training(self, attributes: Attributes) -> None:
         optimizer = self.trainer.optimizers[0]
