@@ -131,7 +131,8 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
             path=path,
             config=OmegaConf.create(own["config"]),
             num_identities=own["num_identities"],
-            epoch=content["epoch"] + 1,
+            # Lightning's "epoch" differs between a checkpoint at an epoch's end and one after fit.
+            epoch=content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
             state_dict=content["state_dict"],
         )
     except KeyError as error:
