@@ -78,12 +78,21 @@ class Checkpoint:
                 "Leave them out, or begin a new run."
             )
 
+    def require_same_people(self, num_identities: int) -> None:
+        """Raise a ConfigError unless the train split has as many people as this run's had."""
+        if num_identities != self.num_identities:
+            raise ConfigError(
+                f"{self.path} was trained on {self.num_identities} people, the train split has "
+                f"{num_identities}. Give the data it was trained on, or begin a new run."
+            )
+
 
 def _decisive(config: Any) -> dict[str, Any]:
     """The settings that decide a result; where files lie and who reads them does not."""
     names = ("method", "backbone", "data", "input", "seed", "precision")
     kept = {name: dict(config[name]) if name == "data" else config[name] for name in names}
-    for name in ("root", "archive", "workers", "benchmark"):
+    kept["data"]["benchmark"] = kept["data"]["benchmark"]["_target_"]
+    for name in ("root", "archive", "workers"):
         kept["data"].pop(name, None)
     return kept
 

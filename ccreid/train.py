@@ -60,6 +60,8 @@ def train(cfg: DictConfig) -> TrainResult:
         resume.require_same_run(cfg)
     output_dir = report.prepare_run(cfg)
     data = build_datamodule(cfg, requires=method_class(cfg).requires)
+    if resume is not None:
+        resume.require_same_people(data.num_identities)
     report.show(dataset_table(data))
     report.show(
         f"recipe: {cfg.recipe_name}"

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ccreid.checkpoint import load_checkpoint
+from ccreid.data.benchmarks.virtual import Virtual
 from ccreid.errors import CheckpointError, ConfigError
 from ccreid.evaluate import evaluate
 from ccreid.train import train
@@ -71,6 +72,18 @@ def test_a_resumed_run_keeps_its_settings(run, tiny_config, settings, said):
     with pytest.raises(ConfigError) as error:
         train(cfg)
     assert said in str(error.value)
+
+
+def test_a_resumed_run_keeps_its_people(run, tiny_config, monkeypatch):
+    whole = Virtual._list
+
+    def one_person_less(self, split):
+        return tuple(sample for sample in whole(self, split) if sample.pid != 1)
+
+    monkeypatch.setattr(Virtual, "_list", one_person_less)
+    monkeypatch.setattr(Virtual, "counts", {})
+    with pytest.raises(ConfigError, match="trained on 64 people, the train split has 63"):
+        train(tiny_config("method=baseline", "debug=fast", f"resume={run.checkpoint}"))
 
 
 def test_a_resumed_run_may_be_longer(run, tiny_config):
