@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ccreid.errors import ConfigError
+from ccreid.models.pooling import average_pool
+from ccreid.models.tokens import has_tokens, token_feature
 from ccreid.models.weights import build_network
 
 
@@ -29,9 +32,11 @@ class Backbone(nn.Module):
             dilation: a map of twice the size from the same weights (Luo et al., CVPR Workshops
             2019, and most re-identification work since). 2 or None leaves the network as it is.
         channels_last: keep the network and its input in channels-last memory format.
+        mean, std: RGB statistics to normalise with instead of those of the weights.
 
     Attributes:
         num_features: channels C of the map.
+        shift_dim: length of the vectors that `forward` can shift by.
         reduction: height of the image over height of the map.
         mean: [1, 3, 1, 1], subtracted from the images.
         std: [1, 3, 1, 1], what they are then divided by.
@@ -50,6 +55,8 @@ class Backbone(nn.Module):
         weights: str = "hub",
         last_stride: int | None = 1,
         channels_last: bool = False,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if last_stride not in (1, 2, None):
@@ -74,30 +81,50 @@ class Backbone(nn.Module):
         self.network = network.train().to(memory_format=self.memory_format)
         self.num_features = feature_map.shape[1]
         self.reduction = probe.shape[2] // feature_map.shape[2]
+        self.shift_dim: int = network.embed_dim if has_tokens(network) else self.num_features
         config = network.pretrained_cfg
-        self.register_buffer("mean", _per_channel(config["mean"]), persistent=False)
-        self.register_buffer("std", _per_channel(config["std"]), persistent=False)
+        self.register_buffer("mean", _per_channel(mean or config["mean"]), persistent=False)
+        self.register_buffer("std", _per_channel(std or config["std"]), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the feature map.
+    def forward(self, images: Tensor, shift: Tensor | None = None, pooled: bool = False) -> Tensor:
+        """Return the feature map or, if `pooled`, one vector per image.
+
+        The vector is the class token of a vision transformer that has one, else the mean over all
+        positions.
 
         Args:
-            images: RGB in [0, 1], [B, 3, H, W], floating.
+            images: RGB in [0, 1], [B, 3, H, W], floating; or clips, [B, T, 3, H, W].
+            shift: [B, shift_dim], added to every token of a vision transformer beside its position
+                embedding, to the vector of any other network; with `pooled` only.
+            pooled: return the vector.
 
         Returns:
-            [B, num_features, H / reduction, W / reduction]. Where H or W is not a multiple of the
-            reduction the network rounds in its own way, or refuses.
+            [B, num_features, H / reduction, W / reduction], of clips [B, T, ...] one map per frame.
+            Where H or W is not a multiple of the reduction the network rounds in its own way, or
+            refuses. If `pooled`, [B, num_features], of clips [B, T, num_features].
         """
+        if shift is not None and not pooled:
+            raise ValueError("A shift is for the pooled vector: call with pooled=True.")
+        if images.ndim == 5:
+            frame_shift = None if shift is None else shift.repeat_interleave(images.shape[1], 0)
+            features: Tensor = self(images.flatten(0, 1), frame_shift, pooled)
+            return features.reshape(*images.shape[:2], *features.shape[1:])
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
                 f"The backbone got {list(images.shape)} {images.dtype}: give floating RGB images "
-                f"in [0, 1] of shape [B, 3, H, W]."
+                f"in [0, 1] of shape [B, 3, H, W] or [B, T, 3, H, W]."
             )
         normalised = (images - self.mean) / self.std
-        return _feature_map(self.network, normalised.contiguous(memory_format=self.memory_format))
+        normalised = normalised.contiguous(memory_format=self.memory_format)
+        if not pooled:
+            return _feature_map(self.network, normalised)
+        if has_tokens(self.network):
+            return token_feature(self.network, normalised, shift)
+        vector = average_pool(_feature_map(self.network, normalised))
+        return vector if shift is None else vector + shift
 
 
-def _per_channel(values: tuple[float, ...]) -> Tensor:
+def _per_channel(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
 
 

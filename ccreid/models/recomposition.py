@@ -23,7 +23,8 @@ def recompose(
     also under autocast; the result has the input's dtype, so what follows costs what it did before.
 
     Args:
-        feature_map: [B, C, H, W], floating.
+        feature_map: [B, C, H, W], floating; of clips [B, T, C, H, W], whose frames share their
+            statistics.
         labels: cluster label of each image, [B]; a donor has another label.
         parts: number of stripes P, 1..H.
         times: recompositions per image K, at least 1.
@@ -31,7 +32,8 @@ def recompose(
         generator: source of the draws; by default torch's own of the labels' device.
 
     Returns:
-        [times * B, C, H, W], K-major: row k * B + i has the content of image i.
+        [times * B, C, H, W] (clips: [times * B, T, C, H, W]), K-major: row k * B + i has the
+        content of image i.
 
     Raises:
         ValueError: if `parts` or `times` is impossible or `donors` has another shape or dtype.
@@ -39,6 +41,11 @@ def recompose(
     Source: FIRe² (Wang et al., TIFS 2024, arXiv 2308.10692), Fine-grained Attribute Recomposition.
     The authors' code leaves the remaining rows out and fails when an image has no donor.
     """
+    if feature_map.ndim == 5:  # the frames of a clip side by side are one wide map
+        frames = feature_map.shape[1]
+        wide = feature_map.permute(0, 2, 3, 1, 4).flatten(3)
+        recomposed = recompose(wide, labels, parts, times, donors, generator)
+        return recomposed.view(*recomposed.shape[:3], frames, -1).permute(0, 3, 1, 2, 4)
     batch, channels, height, _ = feature_map.shape
     if not 1 <= parts <= height:
         raise ValueError(

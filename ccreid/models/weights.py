@@ -83,7 +83,7 @@ def _create(name: str, pretrained: bool) -> nn.Module:
 
 def _from_hub(name: str) -> nn.Module:
     try:
-        with _offline_if_unreachable():
+        with offline_if_unreachable():
             return _create(name, pretrained=True)
     except ConfigError:
         raise
@@ -97,7 +97,7 @@ def _from_hub(name: str) -> nn.Module:
 
 
 @contextmanager
-def _offline_if_unreachable() -> Iterator[None]:
+def offline_if_unreachable() -> Iterator[None]:
     """Keep the hub client from a minute of retries where its server's name means nothing.
 
     What was downloaded before is still found. Behind a proxy only the proxy knows the name.

@@ -1,9 +1,15 @@
 """The batch-hard triplet loss against a triple loop, and its degenerate batches."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from ccreid.losses import batch_hard_triplet_loss
+
+with np.load(Path(__file__).parents[1] / "golden" / "differ.npz") as golden:
+    DIFFER = {k: torch.from_numpy(golden[k]) for k in golden.files if k.startswith("triplet/")}
 
 
 def loop_oracle(features, pids, margin=0.3):
@@ -97,3 +103,27 @@ def test_gradients_are_the_same_every_time():
 
     first = gradient()
     assert all(torch.equal(gradient(), first) for _ in range(20))
+
+
+def test_soft_and_hard_margin_of_the_official_example():
+    x, y = DIFFER["triplet/x"], DIFFER["triplet/y"]
+    torch.testing.assert_close(batch_hard_triplet_loss(x, y, margin="soft"), DIFFER["triplet/soft"])
+    torch.testing.assert_close(batch_hard_triplet_loss(x, y, margin=0.3), DIFFER["triplet/m03"])
+
+
+@pytest.mark.parametrize("case", ["ok", "dup", "two", "three"])
+def test_soft_margin_is_mined_rightly_for_any_number_of_images(case):
+    loss = batch_hard_triplet_loss(DIFFER["triplet/batch_x"], DIFFER[f"triplet/{case}_y"], "soft")
+    torch.testing.assert_close(loss, DIFFER[f"triplet/{case}_correct"])
+
+
+def test_soft_margin_without_a_triplet_is_zero_and_its_gradient_is_right():
+    features = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    assert batch_hard_triplet_loss(features, torch.zeros(6), "soft").item() == 0
+    pids = torch.tensor([0, 0, 1, 1, 1, 2])
+    assert torch.autograd.gradcheck(lambda x: batch_hard_triplet_loss(x, pids, "soft"), features)
+
+
+def test_an_unknown_margin_is_refused():
+    with pytest.raises(ValueError, match="'soft'"):
+        batch_hard_triplet_loss(torch.randn(4, 2), torch.tensor([0, 0, 1, 1]), "sofft")

@@ -157,3 +157,11 @@ def test_other_last_strides_are_refused():
 def test_what_is_no_batch_of_images_is_refused(images):
     with pytest.raises(ValueError, match="floating RGB"):
         Backbone("test_resnet", "none")(images)
+
+
+def test_clips_give_one_map_per_frame():
+    backbone = Backbone("test_efficientnet", weights="none").eval()
+    clips = torch.rand(2, 3, 3, 64, 32)
+    maps = backbone(clips)
+    assert maps.shape[:2] == (2, 3)
+    torch.testing.assert_close(maps[1], backbone(clips[1]))

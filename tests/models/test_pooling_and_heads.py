@@ -1,5 +1,6 @@
 """Pooling, neck and classifier."""
 
+import pytest
 import torch
 
 from ccreid.models import BNNeck, IdentityClassifier, average_pool, max_average_pool
@@ -46,3 +47,10 @@ def test_classifier_starts_small_and_has_no_bias():
     assert abs(classifier.weight.mean().item()) < 1e-5
     assert abs(classifier.weight.std().item() - 1e-3) < 1e-5
     assert classifier(torch.randn(4, 512)).shape == (4, 300)
+
+
+@pytest.mark.parametrize("pool", [average_pool, max_average_pool])
+def test_a_clip_is_pooled_to_the_mean_of_its_frames(pool):
+    clips = torch.randn(2, 4, 3, 5, 6)
+    frames = torch.stack([pool(clip) for clip in clips])
+    torch.testing.assert_close(pool(clips), frames.mean(1))

@@ -1,5 +1,6 @@
 """Recomposition against a plain loop, and the properties of the draw."""
 
+import itertools
 from itertools import permutations
 
 import pytest
@@ -150,3 +151,19 @@ def test_impossible_settings_are_refused(settings, text):
 def test_draw_refuses_no_stripe():
     with pytest.raises(ValueError, match="1 or more"):
         draw_donors(torch.arange(3), parts=0, times=1)
+
+
+def test_the_frames_of_a_clip_share_their_statistics():
+    clips = torch.randn(4, 3, 2, 6, 5)  # 3 frames, 2 channels
+    labels = torch.tensor([0, 0, 1, 2])
+    donors = draw_donors(labels, parts=2, times=2)
+    recomposed = recompose(clips, labels, parts=2, times=2, donors=donors)
+    assert recomposed.shape == (8, 3, 2, 6, 5)
+    for row, part in itertools.product(range(8), range(2)):
+        rows = slice(3 * part, 3 * part + 3)
+        stripe = recomposed[row, :, :, rows].transpose(0, 1).flatten(1)
+        donor = clips[donors[part, row], :, :, rows].transpose(0, 1).flatten(1)
+        torch.testing.assert_close(stripe.mean(1), donor.mean(1), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            stripe.std(1, correction=0), donor.std(1, correction=0), atol=1e-4, rtol=1e-4
+        )
