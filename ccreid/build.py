@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from ccreid.data.cache import image_reader
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.errors import CCReIDError, ConfigError, require
 from ccreid.features import evaluating
@@ -44,7 +46,7 @@ def build_datamodule(cfg: DictConfig, requires: Iterable[str] = ()) -> ReIDDataM
     Raises:
         DataError: the benchmark, or side information in `requires`, is missing.
     """
-    return ReIDDataModule(
+    data = ReIDDataModule(
         benchmark=instantiate(cfg.data.benchmark),
         train_transform=instantiate(cfg.data.train_transform),
         test_transform=instantiate(cfg.data.test_transform),
@@ -53,7 +55,25 @@ def build_datamodule(cfg: DictConfig, requires: Iterable[str] = ()) -> ReIDDataM
         workers=cfg.data.workers,
         seed=cfg.seed,
         requires=requires,
+        parsing=cfg.data.parsing,
+        captions=_captions(cfg) if "captions" in requires else None,
+        sampler=cfg.data.sampler,
+        outfits_per_identity=cfg.data.outfits_per_identity,
     )
+    size, transforms = (
+        (cfg.input.height, cfg.input.width),
+        (data.train_transform, data.test_transform),
+    )
+    data.read = image_reader(  # last, so that nothing is missing when a long build begins
+        data.benchmark, cfg.data.cache, *size, transforms, cfg.data.cache_folder
+    )
+    return data
+
+
+def _captions(cfg: DictConfig) -> dict[str, Any]:
+    """The settings of the captions: where they are is the data's, which are read the method's."""
+    chosen = {name: cfg.method[name] for name in ("biometric", "non_biometric")}
+    return {**chosen, **cfg.data.captions}
 
 
 def method_class(cfg: DictConfig) -> type[Method]:
@@ -69,14 +89,19 @@ def method_class(cfg: DictConfig) -> type[Method]:
     return cls
 
 
-def build_method(cfg: DictConfig, num_identities: int) -> Method:
+def build_method(cfg: DictConfig, sizes: Mapping[str, int]) -> Method:
     """Build the network and its losses; what is not pretrained is drawn from `cfg.seed`.
+
+    Args:
+        cfg: of the run.
+        sizes: of the data, as `ReIDDataModule.sizes`; the method's constructor names what it wants.
 
     Raises:
         ConfigError: impossible settings, or a backbone that cannot take images of this size.
     """
     torch.manual_seed(cfg.seed)
-    method: Method = instantiate(cfg.method, num_identities=num_identities)
+    wanted = inspect.signature(method_class(cfg)).parameters.keys() & sizes.keys()
+    method: Method = instantiate(cfg.method, **{name: sizes[name] for name in wanted})
     _require_fitting_images(method, cfg.input.height, cfg.input.width)
     if cfg.get("compile", False):
         method.backbone.compile()

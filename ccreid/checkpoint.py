@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,14 @@ class Checkpoint:
     Attributes:
         path: the file.
         config: the resolved config of the run.
-        num_identities: people the network was trained on.
+        sizes: of the data the network was trained on, as `ReIDDataModule.sizes`.
         epoch: epochs done.
         state_dict: the weights.
     """
 
     path: Path
     config: DictConfig
-    num_identities: int
+    sizes: dict[str, int]
     epoch: int
     state_dict: dict[str, Tensor]
 
@@ -43,7 +44,7 @@ class Checkpoint:
         """
         config = self.config.copy()
         config.backbone.weights = "none"  # they come from the checkpoint
-        method = build_method(config, self.num_identities)
+        method = build_method(config, self.sizes)
         try:
             method.load_state_dict(self.state_dict)
         except RuntimeError as error:
@@ -78,12 +79,16 @@ class Checkpoint:
                 "Leave them out, or begin a new run."
             )
 
-    def require_same_people(self, num_identities: int) -> None:
-        """Raise a ConfigError unless the train split has as many people as this run's had."""
-        if num_identities != self.num_identities:
+    def require_same_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Raise a ConfigError unless the train split has as many people, outfits, ... as before."""
+        if sizes != self.sizes:
+            before, now = (
+                ", ".join(f"{name}={each[name]}" for name in sorted(each))
+                for each in (self.sizes, dict(sizes))
+            )
             raise ConfigError(
-                f"{self.path} was trained on {self.num_identities} people, the train split has "
-                f"{num_identities}. Give the data it was trained on, or begin a new run."
+                f"{self.path} was trained on other data: {before} there, {now} now. Give the data "
+                "it was trained on, or begin a new run."
             )
 
 
@@ -91,17 +96,19 @@ def _decisive(config: Any) -> dict[str, Any]:
     """The settings that decide a result; where files lie and who reads them does not."""
     names = ("method", "backbone", "data", "input", "seed", "precision")
     kept = {name: dict(config[name]) if name == "data" else config[name] for name in names}
-    kept["data"]["benchmark"] = kept["data"]["benchmark"]["_target_"]
-    for name in ("root", "archive", "workers"):
-        kept["data"].pop(name, None)
+    parts = ("benchmark", "parsing", "captions")
+    kept["data"] |= {part: dict(kept["data"][part]) for part in parts}
+    for node in (kept["data"], *(kept["data"][part] for part in parts)):
+        for name in ("root", "archive", "file", "folder", "workers", "cache", "cache_folder"):
+            node.pop(name, None)
     return kept
 
 
-def provenance(config: DictConfig, num_identities: int) -> dict[str, Any]:
+def provenance(config: DictConfig, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Return what a checkpoint keeps beside its weights, in plain containers."""
     return {
         "config": OmegaConf.to_container(config, resolve=True),
-        "num_identities": num_identities,
+        "sizes": dict(sizes),
     }
 
 
@@ -139,7 +146,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         return Checkpoint(
             path=path,
             config=OmegaConf.create(own["config"]),
-            num_identities=own["num_identities"],
+            sizes=own["sizes"],
             # Lightning's "epoch" differs between a checkpoint at an epoch's end and one after fit.
             epoch=content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
             state_dict=content["state_dict"],

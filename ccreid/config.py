@@ -24,7 +24,8 @@ CONF_DIR = _package / "conf" if (_package / "conf").is_dir() else _package.paren
 
 def list_options(group: str) -> list[str]:
     """Return what `conf/<group>/` offers, sorted; names that begin with `_` are shared parts."""
-    return sorted(p.stem for p in (CONF_DIR / group).glob("*.yaml") if p.stem[0] != "_")
+    folder = CONF_DIR / group.lstrip("+")
+    return sorted(p.stem for p in folder.glob("*.yaml") if p.stem[0] != "_")
 
 
 def list_methods() -> list[str]:
@@ -73,6 +74,25 @@ def compose(
     raise ConfigError(_explain_key(problem, known))
 
 
+def compose_benchmarks(names: Sequence[str], root: str | None = None) -> dict[str, DictConfig]:
+    """Return the `data` node of each benchmark, each composed on its own.
+
+    Args:
+        names: as `data=` takes them.
+        root: where they lie; None for the environment variable CCREID_DATA.
+
+    Raises:
+        ConfigError: a name is unknown or given twice, or there is none.
+    """
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"benchmarks={list(names)}: name each benchmark once, and at least one.")
+    nodes = {name: compose("evaluate", [f"data={name}", "checkpoint=none"]).data for name in names}
+    for node in nodes.values():
+        if root is not None and "root" in node:
+            node.root = root
+    return nodes
+
+
 def run_verb(main: Callable[[], Any], config_name: str) -> None:
     """Run a verb's Hydra `main` after a first look at its command line.
 
@@ -112,14 +132,24 @@ def run_verb(main: Callable[[], Any], config_name: str) -> None:
 def _show_help(config_name: str) -> None:
     from rich.console import Console
 
-    groups = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir())
-    offers = [f"  {name}={' | '.join(list_options(name))}" for name in groups if name != "recipe"]
+    groups = [name for name in _groups(config_name) if name != "recipe"]
+    offers = [f"  {name}={' | '.join(list_options(name))}" for name in groups]
     text = [
         f"python -m ccreid.{config_name} [group=option ...] [setting=value ...]",
         *offers,
         "--cfg job shows every setting, -m runs every combination of values given with commas.",
     ]
     Console().print("\n".join(text), markup=False, highlight=False)
+
+
+def _groups(config_name: str) -> list[str]:
+    """Return the groups of conf/ that a verb's defaults name, and those a train command adds."""
+    from omegaconf import OmegaConf
+
+    defaults = OmegaConf.load(CONF_DIR / f"{config_name}.yaml").defaults
+    named = {str(key) for entry in defaults if not isinstance(entry, str) for key in entry}
+    added = {"+sweep", "+launcher"} if config_name == "train" else set()
+    return sorted(named & {p.name for p in CONF_DIR.iterdir() if p.is_dir()}) + sorted(added)
 
 
 def _require_usable_folder(overrides: Sequence[str]) -> None:

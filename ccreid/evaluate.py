@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import hydra
 
-from ccreid.config import CONF_DIR, guarded, run_verb
+from ccreid.config import CONF_DIR, compose_benchmarks, guarded, run_verb
 from ccreid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Rank the benchmark with the checkpoint's network; return the flat metrics.
+    """Rank one benchmark, or several, with the checkpoint's network; return the flat metrics.
 
     Whatever `cfg` leaves null (the benchmark, the input size, the evaluation's settings) is taken
     from the run that wrote the checkpoint.
 
     Raises:
-        CCReIDError: the checkpoint or the benchmark is missing or not what was asked for.
+        CCReIDError: the checkpoint or a benchmark is missing or not what was asked for.
     """
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import OmegaConf
     from rich.progress import Progress
 
     from ccreid import report
     from ccreid.build import choose_device, instantiate
     from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method, flat_metrics
-    from ccreid.callbacks.tables import metrics_table
+    from ccreid.callbacks.tables import camera_note, matrix_table, metrics_table
     from ccreid.checkpoint import load_checkpoint
+    from ccreid.data.cache import image_reader
     from ccreid.data.datamodule import unanswerable_queries
 
     if OmegaConf.is_missing(cfg, "checkpoint"):
@@ -37,30 +38,76 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     checkpoint = load_checkpoint(cfg.checkpoint)
     if cfg.get("method") is not None:
         checkpoint.require_method(cfg.method)
-    if cfg.get("data") is None:
-        with open_dict(cfg):
-            cfg.data = checkpoint.config.data
     for node in ("input", "evaluation"):
         for key, value in cfg[node].items():
             if value is None:
                 cfg[node][key] = checkpoint.config[node][key]
-    for side in ("height", "width"):  # those of a checkpoint are resolved, not references
-        cfg.data.test_transform[side] = cfg.input[side]
+    nodes = _data_nodes(cfg, checkpoint.config.data)
     output_dir = report.prepare_run(cfg)
-    benchmark = instantiate(cfg.data.benchmark)
+    benchmarks = [instantiate(node.benchmark) for node in nodes]
     report.write_config(cfg, output_dir)
-    transform = instantiate(cfg.data.test_transform)
-    unanswerable_queries(benchmark)
+    transforms = [instantiate(node.test_transform) for node in nodes]
+    for benchmark in benchmarks:
+        unanswerable_queries(benchmark)
     method = checkpoint.build_method().to(choose_device(cfg.device))
     settings = EvaluationSettings(**cfg.evaluation)
+    readers = [
+        image_reader(
+            benchmark,
+            "disk" if node.get("cache") == "disk" else "none",  # every image is read only once
+            cfg.input.height,
+            cfg.input.width,
+            (transform,),
+            node.get("cache_folder"),
+            splits=("query", "gallery"),
+        )
+        for node, benchmark, transform in zip(nodes, benchmarks, transforms, strict=True)
+    ]
+    everything = {}
+    trained_on = checkpoint.config.data.benchmark._target_
+    same = [node.benchmark._target_ == trained_on for node in nodes]
     with Progress(console=report.console, transient=True) as progress:
-        results = evaluate_method(method, benchmark, transform, settings, progress)
-    report.show(metrics_table(results, benchmark.name))
-    metrics = flat_metrics(results, benchmark.name)
+        for given in zip(benchmarks, transforms, readers, same, strict=True):
+            benchmark, transform, read, cameras = given
+            everything[benchmark.name] = evaluate_method(
+                method, benchmark, transform, settings, progress, read, cameras
+            )
+    metrics: dict[str, float] = {}
+    for benchmark in benchmarks:
+        results = everything[benchmark.name]
+        report.show(metrics_table(results, benchmark.name))
+        metrics |= flat_metrics(results, benchmark.name)
+        folder = output_dir / "pictures"
+        report.draw_pictures(
+            results, benchmark, folder if len(benchmarks) == 1 else folder / benchmark.name
+        )
+    if len(benchmarks) > 1:
+        report.show(matrix_table(everything))
+    if method.uses_camera:
+        told = [benchmark.name for benchmark, known in zip(benchmarks, same, strict=True) if known]
+        report.show(camera_note(told))
     report.write_metrics({**metrics, **report.provenance(cfg)}, output_dir)
-    report.draw_pictures(results, benchmark, output_dir / "pictures")
     report.show(f"Everything of this evaluation is in {output_dir}")
     return metrics
+
+
+def _data_nodes(cfg: DictConfig, trained_on: DictConfig) -> list[DictConfig]:
+    """Return the config node of every benchmark to evaluate, with the input size of `cfg`."""
+    from omegaconf import open_dict
+
+    if cfg.benchmarks is not None:
+        if cfg.get("data") is not None:
+            raise ConfigError("Give data=<one benchmark> or benchmarks=[several], not both.")
+        nodes = list(compose_benchmarks(list(cfg.benchmarks), cfg.root).values())
+    else:
+        if cfg.get("data") is None:
+            with open_dict(cfg):
+                cfg.data = trained_on
+        nodes = [cfg.data]
+    for node in nodes:
+        for side in ("height", "width"):  # those of a checkpoint are resolved, not references
+            node.test_transform[side] = cfg.input[side]
+    return nodes
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="evaluate", version_base="1.3")

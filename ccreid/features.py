@@ -10,20 +10,22 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from ccreid.data.clips import CAL_CLIPS, ClipRule
 from ccreid.data.datamodule import TestImages
+from ccreid.data.files import Reader, read_image
 from ccreid.data.sample import Sample
 from ccreid.data.transforms import TestTransform
 from ccreid.errors import require
 
-Progress = Callable[[int], None]
-"""Told how many images were done."""
+Progress = Callable[[int, int], None]
+"""Told how many images or clips were done now, and how many there are."""
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The precisions features can be computed in; None computes without autocast."""
 
 
 def extract_features(
-    embed: Callable[[Tensor], Tensor],
+    embed: Callable[..., Tensor],
     samples: Sequence[Sample],
     transform: TestTransform,
     *,
@@ -33,45 +35,74 @@ def extract_features(
     batch_size: int = 128,
     workers: int = 0,
     progress: Progress | None = None,
+    clips: ClipRule = CAL_CLIPS,
+    read: Reader = read_image,
+    with_camera: bool = False,
 ) -> Tensor:
     """Return `embed` of every sample, [N, D] float32 on the CPU, in list order.
 
-    With several processes each embeds every world_size-th image and all get the whole result.
+    Of a tracklet every frame is embedded: the feature of a clip is the mean over its frames, that
+    of a tracklet the mean over the clips that cover it (CAL's rule for CCVID; to be normalised by
+    whoever compares). With several processes each embeds every world_size-th image or clip and all
+    get the whole result.
 
     Args:
         embed: images [B, 3, H, W] → features [B, D].
-        samples: what to embed; all of it, once.
+        samples: what to embed; all of it, once. Either images or tracklets.
         transform: image → tensor, without randomness.
         device: where `embed` computes.
         mirror: add the feature of the mirrored image.
         precision: `fp32`, `bf16` or `fp16` (the latter two by autocast).
-        batch_size: images at a time; bounds the memory.
+        batch_size: images at a time (at least one clip); bounds the memory.
         workers: loader processes.
         progress: called after each batch.
+        clips: which frames make a clip.
+        read: reads an image.
+        with_camera: give `embed` the cameras [B] as well.
 
     Raises:
         ConfigError: an unknown precision.
         DataError: an image that cannot be read.
     """
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    images = Subset(TestImages(samples, transform), range(rank, len(samples), world_size))
-    own_generator = torch.Generator()  # so that extracting features leaves the global one alone
-    loader = DataLoader(images, batch_size=batch_size, num_workers=workers, generator=own_generator)
+    everything = TestImages(samples, transform, clips, read)
+    mine = Subset(everything, range(rank, len(everything), world_size))
+    loader = DataLoader(
+        mine,
+        batch_size=max(1, batch_size // everything.frames_per_item),
+        num_workers=workers,
+        generator=torch.Generator(),  # so that extracting features leaves the global one alone
+    )
     require(precision in AUTOCAST, "precision", precision, f"one of {', '.join(AUTOCAST)}")
     dtype = AUTOCAST[precision]
     autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
     features = []
     with torch.no_grad(), autocast:
-        for batch in loader:
-            batch = batch.to(device, non_blocking=True)
-            feature = embed(batch).float()
+        for images, camid in loader:
+            images = images.to(device, non_blocking=True)
+            camera = (camid.to(device, non_blocking=True),) if with_camera else ()
+            feature = _embed_frames(embed, images, *camera)
             if mirror:
-                feature = feature + embed(batch.flip(-1)).float()
+                feature = feature + _embed_frames(embed, images.flip(-1), *camera)
             features.append(feature.cpu())
             if progress is not None:
-                progress(len(batch) * world_size)
-    mine = torch.cat(features) if features else torch.empty(0)
-    return mine if world_size == 1 else _interleave(mine, len(samples), world_size, device)
+                progress(len(images) * world_size, len(everything))
+    shard = torch.cat(features) if features else torch.empty(0)
+    if world_size > 1:
+        shard = _interleave(shard, len(everything), world_size, device)
+    if len(everything) == len(samples):
+        return shard
+    return torch.segment_reduce(shard, "mean", lengths=everything.clips_per_sample)
+
+
+def _embed_frames(embed: Callable[..., Tensor], images: Tensor, *camera: Tensor) -> Tensor:
+    """Embed images [B, 3, H, W], or clips [B, T, 3, H, W] as the mean over their frames."""
+    if images.ndim == 4:
+        return embed(images, *camera).float()
+    frames = images.shape[1]
+    cameras = (camid.repeat_interleave(frames) for camid in camera)
+    features = embed(images.flatten(0, 1), *cameras).float()
+    return features.view(-1, frames, features.shape[-1]).mean(dim=1)
 
 
 def _interleave(mine: Tensor, total: int, world_size: int, device: torch.device) -> Tensor:

@@ -69,13 +69,15 @@ OmegaConf.register_new_resolver("ccreid.job_folder", job_folder, replace=True)
 
 
 def job_settings(cfg: DictConfig) -> str:
-    """Return as JSON whatever decides a job's result: neither its folder nor its loggers."""
+    """Return as JSON whatever decides a job's result: not its folder, its loggers or a cache."""
     settings = cfg.copy()
     with open_dict(settings):
         settings.pop("hydra", None)
         settings.pop("logger", None)
         if "output_dir" in settings:
             settings.output_dir = "."
+        for name in ("cache", "cache_folder"):
+            settings.get("data", {}).pop(name, None)
     return json.dumps(OmegaConf.to_container(settings, resolve=True), indent=1, sort_keys=True)
 
 

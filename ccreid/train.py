@@ -49,7 +49,7 @@ def train(cfg: DictConfig) -> TrainResult:
     )
     from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
     from ccreid.callbacks.loggers import finishing
-    from ccreid.callbacks.tables import dataset_table, metrics_table
+    from ccreid.callbacks.tables import camera_note, dataset_table, metrics_table
     from ccreid.checkpoint import load_checkpoint, provenance
     from ccreid.fitting import fit
     from ccreid.jobs import LAST_CHECKPOINT
@@ -59,17 +59,17 @@ def train(cfg: DictConfig) -> TrainResult:
     if resume is not None:
         resume.require_same_run(cfg)
     output_dir = report.prepare_run(cfg)
-    data = build_datamodule(cfg, requires=method_class(cfg).requires)
+    data = build_datamodule(cfg, requires=method_class(cfg).needs(cfg.method))
     if resume is not None:
-        resume.require_same_people(data.num_identities)
+        resume.require_same_sizes(data.sizes)
     report.show(dataset_table(data))
     report.show(
         f"recipe: {cfg.recipe_name}"
         if cfg.recipe_name
         else "no recipe for this method and benchmark: the settings are the method's own"
     )
-    method = build_method(cfg, data.num_identities)
-    method.provenance = provenance(cfg, data.num_identities)
+    method = build_method(cfg, data.sizes)
+    method.provenance = provenance(cfg, data.sizes)
     callbacks = instantiate(cfg.callbacks)
     trainer = build_trainer(cfg, callbacks.values())
     trained = resume is None or resume.epoch < cfg.trainer.max_epochs
@@ -86,7 +86,7 @@ def train(cfg: DictConfig) -> TrainResult:
             checkpoint, costs = resume.path, {}
             method = resume.build_method().to(trainer.strategy.root_device)
             transform, settings = data.test_transform, evaluation.settings
-            results = evaluate_method(method, data.benchmark, transform, settings)
+            results = evaluate_method(method, data.benchmark, transform, settings, read=data.read)
         metrics: dict[str, float | int | str] = {
             **flat_metrics(results, data.benchmark.name),
             **costs,
@@ -94,6 +94,8 @@ def train(cfg: DictConfig) -> TrainResult:
         }
         if trainer.is_global_zero:
             report.show(metrics_table(results, data.benchmark.name))
+            if method.uses_camera:
+                report.show(camera_note([data.benchmark.name]))
             report.write_metrics(metrics, output_dir)
             report.draw_pictures(results, data.benchmark, output_dir / "pictures")
             report.show(f"Everything of this run is in {output_dir}")

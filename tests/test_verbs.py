@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ccreid.config import list_methods
 from ccreid.data.benchmarks.virtual import ARCHIVE
 from ccreid.jobs import hold
 from tests.conftest import TINY
@@ -129,8 +130,13 @@ def test_evaluate_asks_for_a_checkpoint(tmp_path):
 def test_help_lists_the_choices(tmp_path):
     code, output = verb("train", "--help", cwd=tmp_path)
     assert code == 0
-    assert "method=baseline | fire2" in output
+    assert f"method={' | '.join(list_methods())}" in output
+    assert "+sweep=fire2_eps" in output
     assert "Traceback" not in output
+    code, output = verb("verify", "--help", cwd=tmp_path)
+    assert code == 0
+    assert "data=ccvid | celeb_reid |" in output
+    assert "method=" not in output
 
 
 def test_cfg_job_shows_every_setting_or_the_mistake(tmp_path):

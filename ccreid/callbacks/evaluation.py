@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from rich.progress import Progress
+from torch import Tensor
 
 from ccreid.data.benchmarks.base import Benchmark
+from ccreid.data.files import Reader, read_image
+from ccreid.data.protocols import Protocol
 from ccreid.data.transforms import TestTransform
 from ccreid.errors import DataError, require
 from ccreid.features import AUTOCAST, evaluating, extract_features
-from ccreid.retrieval import RetrievalResults, rank_features
+from ccreid.retrieval import RepeatedResults, RetrievalResults, rank_features
 
 if TYPE_CHECKING:
     from ccreid.methods.base import Method
+
+Results = dict[str, RetrievalResults | RepeatedResults]
+"""What an evaluation yields, by protocol name."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,20 @@ def evaluate_method(
     transform: TestTransform,
     settings: EvaluationSettings,
     progress: Progress | None = None,
-) -> dict[str, RetrievalResults]:
+    read: Reader = read_image,
+    cameras: bool = True,
+) -> Results:
     """Rank the benchmark's gallery for its queries under each of its protocols.
 
     Args:
-        method: is given images and nothing else.
+        method: is given images and, if it declares `uses_camera`, their cameras; nothing else.
         benchmark: its query and gallery are embedded once.
         transform: the test transform.
         settings: see `EvaluationSettings`.
         progress: where to show a bar; None shows none.
+        read: reads an image.
+        cameras: whether a method that uses cameras is told them; not those of a benchmark that it
+            was not trained on, whose numbers mean others.
 
     Returns:
         The results by protocol name; indices count within the protocol's query and gallery.
@@ -68,8 +78,11 @@ def evaluate_method(
     samples = (*benchmark.query, *benchmark.gallery)
     advance = None
     if progress is not None:
-        task = progress.add_task(f"embed {benchmark.name}", total=len(samples))
-        advance = partial(progress.advance, task)
+        task = progress.add_task(f"embed {benchmark.name}", total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, advance=done, total=total)
+
     with evaluating(method):
         features = extract_features(
             method.embed,
@@ -81,23 +94,38 @@ def evaluate_method(
             batch_size=settings.batch_size,
             workers=settings.workers,
             progress=advance,
+            clips=benchmark.clips,
+            read=read,
+            with_camera=method.uses_camera and cameras,
         )
-    query, gallery = features.split([len(benchmark.query), len(benchmark.gallery)])
+    query, gallery = features.to(method.device).split(
+        [len(benchmark.query), len(benchmark.gallery)]
+    )
     return {
-        protocol.name: rank_features(
-            query[protocol.select_query(benchmark.query)].to(method.device),
-            gallery[protocol.select_gallery(benchmark.gallery)].to(method.device),
-            **protocol.ranking_ids(benchmark.query, benchmark.gallery),
-            rule=protocol.rule,
-            depth=settings.depth,
-        )
+        protocol.name: _rank(query, gallery, benchmark, protocol, settings.depth)
         for protocol in benchmark.protocols
     }
 
 
-def flat_metrics(
-    results: dict[str, RetrievalResults], benchmark: str, split: str = "test"
-) -> dict[str, float]:
+def _rank(
+    query: Tensor, gallery: Tensor, benchmark: Benchmark, protocol: Protocol, depth: int
+) -> RetrievalResults | RepeatedResults:
+    """Rank the features of a benchmark's whole query and gallery under one protocol."""
+    query = query[protocol.select_query(benchmark.query)]
+    trials = [
+        rank_features(
+            query,
+            gallery[positions],
+            **protocol.ranking_ids(benchmark.query, benchmark.gallery, trial),
+            rule=protocol.rule,
+            depth=depth,
+        )
+        for trial, positions in enumerate(protocol.select_galleries(benchmark.gallery))
+    ]
+    return trials[0] if len(trials) == 1 else RepeatedResults(tuple(trials))
+
+
+def flat_metrics(results: Results, benchmark: str, split: str = "test") -> dict[str, float]:
     """Return `{split}/{benchmark}/{protocol}/{metric}` for every protocol and metric."""
     return {
         f"{split}/{benchmark}/{protocol}/{metric}": value
@@ -120,7 +148,7 @@ class Evaluation(Callback):
 
     def __init__(self, settings: EvaluationSettings, every_n_epochs: int = 0) -> None:
         self.settings, self.every_n_epochs = settings, every_n_epochs
-        self.results: dict[str, RetrievalResults] = {}
+        self.results: Results = {}
         self.metrics: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -146,5 +174,7 @@ class Evaluation(Callback):
     def _evaluate(self, pl_module: LightningModule) -> None:
         method: Method = pl_module  # type: ignore[assignment]
         data = method.datamodule
-        self.results = evaluate_method(method, data.benchmark, data.test_transform, self.settings)
+        self.results = evaluate_method(
+            method, data.benchmark, data.test_transform, self.settings, read=data.read
+        )
         self.metrics = flat_metrics(self.results, data.benchmark.name)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group
 from rich.table import Table
 
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.sample import Sample, ids
-from ccreid.retrieval import RetrievalResults
+from ccreid.retrieval import RepeatedResults, RetrievalResults
 
 
 def dataset_table(data: ReIDDataModule) -> Group:
@@ -25,6 +25,7 @@ def dataset_table(data: ReIDDataModule) -> Group:
         counts += [_distinct(samples, "camid"), _distinct(samples, "clothes_id")]
         table.add_row(split, *(f"{count:,}" if count else "–" for count in counts))
     notes = [str(protocol) for protocol in benchmark.protocols]
+    notes += data.notes
     notes += [f"note: {warning}" for warning in benchmark.warnings]
     if benchmark.num_foreign_files:
         notes.append(f"{benchmark.num_foreign_files} files beside the images were passed over")
@@ -33,6 +34,8 @@ def dataset_table(data: ReIDDataModule) -> Group:
         for protocol, count in data.unanswerable.items()
         if count
     ]
+    if single := getattr(data.sampler, "num_single_outfit_identities", 0):
+        notes.append(f"{single} people wear one outfit only: they have no cross-clothes pair")
     if short := data.sampler.num_short_identities:
         notes.append(
             f"{short} people have fewer than {data.images_per_identity} images: "
@@ -41,7 +44,9 @@ def dataset_table(data: ReIDDataModule) -> Group:
     return Group(table, *notes)
 
 
-def metrics_table(results: Mapping[str, RetrievalResults], benchmark: str) -> Table:
+def metrics_table(
+    results: Mapping[str, RetrievalResults | RepeatedResults], benchmark: str
+) -> Table:
     """Return rank-k, mAP and mINP in percent, one row per protocol."""
     table = Table(title=f"{benchmark}: retrieval (%)", title_justify="left")
     table.add_column("protocol")
@@ -52,6 +57,34 @@ def metrics_table(results: Mapping[str, RetrievalResults], benchmark: str) -> Ta
         values = [metrics[name] for name in ("rank1", "rank5", "rank10", "mAP", "mINP")]
         shown = ("–" if math.isnan(value) else f"{100 * value:.1f}" for value in values)
         table.add_row(protocol, *shown, f"{metrics['num_valid_queries']:.0f}")
+    return table
+
+
+def camera_note(benchmarks: Sequence[str]) -> str:
+    """Return the sentence that belongs to results for which a method was told the cameras."""
+    if not benchmarks:
+        return "No image's camera was given to the network: its training knew other cameras."
+    return (
+        f"The network was told the camera of every image ({', '.join(benchmarks)}): these numbers "
+        "do not compare with those of methods that see images alone."
+    )
+
+
+def matrix_table(
+    results: Mapping[str, Mapping[str, RetrievalResults | RepeatedResults]],
+) -> Table:
+    """Return rank-1/mAP in percent: one row per benchmark, one column per protocol name."""
+    table = Table(title="rank-1/mAP (%)", title_justify="left")
+    table.add_column("benchmark")
+    protocols = list(dict.fromkeys(name for each in results.values() for name in each))
+    for protocol in protocols:
+        table.add_column(protocol.replace("_", " "), justify="right")
+    for benchmark, each in results.items():
+        cells = [each[name].metrics() if name in each else {} for name in protocols]
+        table.add_row(
+            benchmark,
+            *(f"{100 * m['rank1']:.1f}/{100 * m['mAP']:.1f}" if m else "–" for m in cells),
+        )
     return table
 
 

@@ -5,12 +5,43 @@ Frames are numbered from 0; a clip is a list of frame numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
+from ccreid.data.sample import Sample
+from ccreid.errors import require
+
 LENGTH, STRIDE = 8, 4  # CAL's configuration; the default of its code, 16, is never used
 PIECE = 64
+
+
+@dataclass(frozen=True)
+class ClipRule:
+    """How tracklets become clips.
+
+    Attributes:
+        length: frames of a clip.
+        stride: distance of a clip's frames.
+        piece: training draws one clip an epoch of every piece of so many frames.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
+
+    length: int = LENGTH
+    stride: int = STRIDE
+    piece: int = PIECE
+
+    def __post_init__(self) -> None:
+        for name in ("length", "stride", "piece"):
+            value = getattr(self, name)
+            require(value >= 1, f"data.benchmark.clips.{name}", value, "at least 1")
+
+
+CAL_CLIPS = ClipRule()
+"""CAL's rule, by which CCVID's published numbers were made."""
 
 
 def evaluation_clips(
@@ -89,3 +120,12 @@ def draw_clip(
     else:
         positions = sorted(below(len(frames), length))
     return [frames[position] for position in positions]
+
+
+def training_samples(samples: Iterable[Sample], rule: ClipRule) -> Iterator[Sample]:
+    """Yield what an epoch draws from: images as they are, of a tracklet every piece."""
+    for sample in samples:
+        if not sample.frames:
+            yield sample
+        for piece in training_pieces(len(sample.frames), rule.piece):
+            yield replace(sample, frames=sample.frames[piece.start : piece.stop])

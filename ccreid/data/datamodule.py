@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -12,13 +13,23 @@ from torchvision import tv_tensors
 
 from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.captions import CaptionStore
-from ccreid.data.files import read_image
+from ccreid.data.clips import (
+    CAL_CLIPS,
+    ClipRule,
+    draw_clip,
+    evaluation_clips,
+    training_samples,
+)
+from ccreid.data.files import Reader, read_image
+from ccreid.data.outfit_sampler import CrossClothesPKSampler
 from ccreid.data.parsing import ParsingStore
 from ccreid.data.sample import Batch, Sample, contiguous_labels, ids, manifest
 from ccreid.data.samplers import Draw, PKSampler
 from ccreid.data.transforms import TestTransform, TrainTransform, seeded
 from ccreid.errors import ConfigError, DataError, require
 from ccreid.processes import require_same_on_all_ranks
+
+SAMPLERS = ("pk", "cross_clothes")
 
 
 class ReIDDataModule(LightningDataModule):
@@ -32,6 +43,15 @@ class ReIDDataModule(LightningDataModule):
         workers: loader processes per device.
         seed: decides the epochs and augmentations, together with the epoch's number.
         requires: side information for training: any of parsing, captions, clothes.
+        read: reads an image.
+        parsing: settings of `ParsingStore`, used when `requires` names it.
+        captions: settings of `CaptionStore`, used when `requires` names it.
+        sampler: `pk`, or `cross_clothes` (`CrossClothesPKSampler`).
+        outfits_per_identity: C of that sampler.
+
+    Attributes:
+        train: what an epoch draws from: the train images, or pieces of the train tracklets.
+        notes: what a person wants to know of the side information, one sentence each.
 
     Raises:
         DataError: required side information is missing, or no query of a protocol has a match.
@@ -48,22 +68,46 @@ class ReIDDataModule(LightningDataModule):
         workers: int = 2,
         seed: int = 0,
         requires: Iterable[str] = (),
+        read: Reader = read_image,
+        parsing: Mapping[str, Any] | None = None,
+        captions: Mapping[str, Any] | None = None,
+        sampler: str = "pk",
+        outfits_per_identity: int = 4,
     ) -> None:
         super().__init__()
         require(workers >= 0, "data.workers", workers, "at least 0")
         require(isinstance(seed, int) and seed >= 0, "seed", seed, "a whole number, 0 or more")
-        self.benchmark = benchmark
+        require(sampler in SAMPLERS, "data.sampler", sampler, f"one of {', '.join(SAMPLERS)}")
+        if unknown := set(requires) - {"parsing", "captions", "clothes"}:
+            raise ConfigError(f"A method asks for unknown side information: {sorted(unknown)}.")
+        self.benchmark, self.read = benchmark, read
         self.train_transform = train_transform
         self.test_transform = test_transform
         self.identities_per_batch = identities_per_batch
         self.images_per_identity = images_per_identity
         self.workers = workers
         self.seed = seed
-        self.train_pid = contiguous_labels(ids(benchmark.train, "pid"))
-        self.train_clothes_id = contiguous_labels(ids(benchmark.train, "clothes_id"))
+        self.sampler_name, self.outfits_per_identity = sampler, outfits_per_identity
+        self.train = tuple(training_samples(benchmark.train, benchmark.clips))
+        self.notes: list[str] = []
+        self.parsing: ParsingStore | None = None
+        self.captions: CaptionStore | None = None
+        if "parsing" in requires:
+            self.parsing = ParsingStore(benchmark, **(parsing or {}))
+            self.notes += self.parsing.require(self.train).sentences()
+            self.train = tuple(self.parsing.usable(self.train))
+        if "captions" in requires:
+            self.captions = CaptionStore(benchmark, **(captions or {}))
+            self.notes.append(self.captions.describe())
+        self.train_pid = contiguous_labels(ids(self.train, "pid"))
+        self.train_clothes_id = contiguous_labels(ids(self.train, "clothes_id"))
+        if "clothes" in requires and (self.train_clothes_id < 0).any():
+            raise DataError(
+                f"The method needs clothes labels and {benchmark.name} has train images without. "
+                "Choose a benchmark with clothes labels, or another method."
+            )
         self.sampler = self._sampler(rank=0, world_size=1)
         self.unanswerable = unanswerable_queries(benchmark)
-        self.parsing = self._prepare(frozenset(requires))
 
     @property
     def num_identities(self) -> int:
@@ -75,9 +119,19 @@ class ReIDDataModule(LightningDataModule):
         """Number of labelled outfits in the train split; 0 where clothes are unlabelled."""
         return int(self.train_clothes_id.max()) + 1
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What a network must know of the data; a method's constructor names what it wants."""
+        sizes = {
+            "num_identities": self.num_identities,
+            "num_clothes": self.num_clothes,
+            "num_cameras": int(ids(self.train, "camid").max()) + 1,
+        }
+        return sizes if self.captions is None else {**sizes, "caption_dim": self.captions.dim}
+
     def setup(self, stage: str) -> None:
         """Make sure that all ranks read the same lists."""
-        for split, samples in self.benchmark.splits.items():
+        for split, samples in {**self.benchmark.splits, "train draws": self.train}.items():
             require_same_on_all_ranks(manifest(samples), f"{self.benchmark.name} {split}")
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -98,31 +152,12 @@ class ReIDDataModule(LightningDataModule):
     def _sampler(
         self, rank: int, world_size: int, epoch: Callable[[], int] = lambda: 0
     ) -> PKSampler:
-        return PKSampler(
-            self.train_pid.numpy(),
-            self.identities_per_batch,
-            self.images_per_identity,
-            seed=self.seed,
-            epoch=epoch,
-            rank=rank,
-            world_size=world_size,
-        )
-
-    def _prepare(self, requires: frozenset[str]) -> ParsingStore | None:
-        if unknown := requires - {"parsing", "captions", "clothes"}:
-            raise ConfigError(f"A method asks for unknown side information: {sorted(unknown)}.")
-        if "clothes" in requires and (self.train_clothes_id < 0).any():
-            raise DataError(
-                f"The method needs clothes labels and {self.benchmark.name} has train images "
-                "without. Choose a benchmark with clothes labels, or another method."
-            )
-        if "captions" in requires:
-            CaptionStore(self.benchmark).require(self.benchmark.train)
-        if "parsing" not in requires:
-            return None
-        store = ParsingStore(self.benchmark)
-        store.require(self.benchmark.train)
-        return store
+        pid, clothes_id = self.train_pid.numpy(), self.train_clothes_id.numpy()
+        P, K = self.identities_per_batch, self.images_per_identity
+        shared = (self.seed, epoch, rank, world_size)
+        if self.sampler_name == "pk":
+            return PKSampler(pid, P, K, *shared)
+        return CrossClothesPKSampler(pid, clothes_id, P, K, *shared, self.outfits_per_identity)
 
 
 def unanswerable_queries(benchmark: Benchmark) -> dict[str, int]:
@@ -144,12 +179,14 @@ def unanswerable_queries(benchmark: Benchmark) -> dict[str, int]:
 
 
 class TrainImages(Dataset[Batch]):
-    """The train split; an item is asked for by index and augmentation seed."""
+    """The train list; an item is asked for by index and augmentation seed."""
 
     def __init__(self, datamodule: ReIDDataModule) -> None:
-        self.samples = datamodule.benchmark.train
+        self.samples, self.read = datamodule.train, datamodule.read
+        self.clips = datamodule.benchmark.clips
         self.pid, self.clothes_id = datamodule.train_pid, datamodule.train_clothes_id
-        self.transform, self.parsing = datamodule.train_transform, datamodule.parsing
+        self.transform = datamodule.train_transform
+        self.parsing, self.captions = datamodule.parsing, datamodule.captions
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -157,12 +194,8 @@ class TrainImages(Dataset[Batch]):
     def __getitem__(self, draw: Draw) -> Batch:
         index, seed = draw
         sample = self.samples[index]
-        image = read_image(sample.path)
-        mask = None
-        if self.parsing is not None:
-            mask = tv_tensors.Mask(torch.from_numpy(self.parsing.get(sample)))
         with seeded(seed):
-            pixels, labels = self.transform(image, mask)
+            pixels, labels = self._clip(sample) if sample.frames else self._image(sample)
         item = Batch(
             image=pixels,
             pid=self.pid[index],
@@ -172,19 +205,61 @@ class TrainImages(Dataset[Batch]):
         )
         if labels is not None:
             item["parsing"] = labels
+        if self.captions is not None:
+            item["caption"] = self.captions.get(sample)
         return item
 
+    def _image(self, sample: Sample) -> tuple[Tensor, Tensor | None]:
+        image = self.read(sample.path)
+        if self.parsing is None:
+            return self.transform(image)
+        mask = tv_tensors.Mask(torch.from_numpy(self.parsing.get(sample)))
+        return self.transform(image, mask)
 
-class TestImages(Dataset[Tensor]):
-    """Samples under the test transform, in list order."""
+    def _clip(self, sample: Sample) -> tuple[Tensor, None]:
+        frames = draw_clip(range(len(sample.frames)), self.clips.length, self.clips.stride)
+        return self.transform.clip([self.read(sample.frames[frame]) for frame in frames]), None
+
+
+class TestImages(Dataset[tuple[Tensor, int]]):
+    """What evaluation reads: images, or the clips that cover the tracklets, in list order.
+
+    An item is an image [3, H, W] or a clip [T, 3, H, W], and its camera, under the test transform.
+
+    Attributes:
+        clips_per_sample: how many items a sample has, [N] int64; 1 for an image.
+    """
 
     __test__ = False  # its name is not pytest's business
 
-    def __init__(self, samples: Sequence[Sample], transform: TestTransform) -> None:
-        self.samples, self.transform = samples, transform
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        transform: TestTransform,
+        clips: ClipRule = CAL_CLIPS,
+        read: Reader = read_image,
+    ) -> None:
+        self.samples, self.transform, self.read = samples, transform, read
+        self.clips = [
+            (index, clip) for index, sample in enumerate(samples) for clip in _clips(sample, clips)
+        ]
+        owners = torch.tensor([index for index, _ in self.clips], dtype=torch.int64)
+        self.clips_per_sample = torch.bincount(owners, minlength=len(samples))
+        self.frames_per_item = clips.length if samples and samples[0].frames else 1
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.clips)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.transform(read_image(self.samples[index].path))
+    def __getitem__(self, item: int) -> tuple[Tensor, int]:
+        index, frames = self.clips[item]
+        sample = self.samples[index]
+        if not sample.frames:
+            return self.transform(self.read(sample.path)), sample.camid
+        images = [self.transform(self.read(sample.frames[frame])) for frame in frames]
+        return torch.stack(images), sample.camid
+
+
+def _clips(sample: Sample, rule: ClipRule) -> list[list[int]]:
+    if not sample.frames:
+        return [[]]
+    return evaluation_clips(len(sample.frames), rule.length, rule.stride)

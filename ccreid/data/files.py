@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -17,6 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from ccreid.errors import DataError
 
 SEPARATOR = "!"
+
+Reader = Callable[[str], Image.Image]
+"""Gives the RGB image of a path: `read_image`, or a cache of what it gave before."""
 
 
 def member_path(archive: Path | str, member: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
@@ -43,40 +44,61 @@ class Protocol:
         name: `general`, `sc` (same clothes) or `cc` (cloth-changing).
         rule: which gallery images of the query's own person are junk; other people always count.
         query_cameras, gallery_cameras: the cameras that take part; None means all.
-        camera: the id that plays the camera in the rule.
+        camera: the id that plays the camera in the rule; `none`: no two images share a camera.
+        single_shot: 0 takes the whole gallery; n repeats the evaluation with n fixed draws of one
+            gallery image per person and averages the metrics.
     """
 
     name: str
     rule: Rule = "standard"
     query_cameras: frozenset[int] | None = None
     gallery_cameras: frozenset[int] | None = None
-    camera: Literal["camid", "tracklet_id"] = "camid"
+    camera: Literal["camid", "tracklet_id", "none"] = "camid"
+    single_shot: int = 0
 
     def select_query(self, query: Sequence[Sample]) -> NDArray[np.int64]:
         """Return the positions of the queries that take part, ascending."""
         return _select(query, self.query_cameras)
 
-    def select_gallery(self, gallery: Sequence[Sample]) -> NDArray[np.int64]:
-        """Return the positions of the gallery images that take part, ascending."""
-        return _select(gallery, self.gallery_cameras)
+    def select_galleries(self, gallery: Sequence[Sample]) -> tuple[NDArray[np.int64], ...]:
+        """Return the positions of the gallery images that take part, one array per trial.
 
-    def ranking_ids(self, query: Sequence[Sample], gallery: Sequence[Sample]) -> RankingIds:
+        Multi-shot there is one trial, its positions ascending; single-shot there are several, their
+        people in the order of the gallery.
+        """
+        positions = _select(gallery, self.gallery_cameras)
+        if not self.single_shot:
+            return (positions,)
+        pid = ids([gallery[i] for i in positions], "pid")
+        return tuple(positions[single_shot_positions(pid, trials=self.single_shot)])
+
+    def ranking_ids(
+        self, query: Sequence[Sample], gallery: Sequence[Sample], trial: int = 0
+    ) -> RankingIds:
         """Return the ids of the images that take part, as the ranking wants them."""
         query = [query[i] for i in self.select_query(query)]
-        gallery = [gallery[i] for i in self.select_gallery(gallery)]
+        gallery = [gallery[i] for i in self.select_galleries(gallery)[trial]]
         return RankingIds(
             query_pid=ids(query, "pid"),
             gallery_pid=ids(gallery, "pid"),
-            query_camid=ids(query, self.camera),
-            gallery_camid=ids(gallery, self.camera),
+            query_camid=self._camera(query, absent=-1),
+            gallery_camid=self._camera(gallery, absent=-2),
             query_clothes_id=ids(query, "clothes_id"),
             gallery_clothes_id=ids(gallery, "clothes_id"),
         )
 
+    def _camera(self, samples: Sequence[Sample], absent: int) -> NDArray[np.int64]:
+        if self.camera == "none":
+            return np.full(len(samples), absent, dtype=np.int64)
+        return ids(samples, self.camera)
+
     def num_queries_without_match(
         self, query: Sequence[Sample], gallery: Sequence[Sample]
     ) -> tuple[int, int]:
-        """Return how many queries no gallery image can answer, and how many queries take part."""
+        """Return how many queries no gallery image can answer, and how many queries take part.
+
+        Single-shot the first trial is asked.
+        """
         names = self.ranking_ids(query, gallery)
         unanswerable = queries_without_match(**names, rule=self.rule)
         return int(np.asarray(unanswerable).sum()), len(names["query_pid"])
@@ -91,7 +113,31 @@ class Protocol:
         rule = RULES[self.rule]
         if self.camera == "tracklet_id":
             rule = rule.replace("same camera", "same tracklet")
+        elif self.camera == "none":
+            rule = rule.replace("same camera or ", "")
+        if self.single_shot:
+            cameras += f"one gallery image per person, mean of {self.single_shot} fixed draws; "
         return f"{self.name}: {cameras}{rule}"
+
+
+def single_shot_positions(
+    pid: NDArray[np.int64], trials: int = 10, seed: int = 3
+) -> NDArray[np.int64]:
+    """Draw one gallery image per person, several times: CAL's lists, on a sorted gallery.
+
+    Args:
+        pid: people of the gallery in its sorted order, [G].
+        trials: draws.
+        seed: of Python's generator; 3 is CAL's.
+
+    Returns:
+        Gallery positions, [trials, people], people in the order of their first image.
+    """
+    people = pid[np.sort(np.unique(pid, return_index=True)[1])]
+    images = [np.flatnonzero(pid == person).tolist() for person in people]
+    generator = random.Random(seed)
+    draws = [[generator.choice(own) for own in images] for _ in range(trials)]
+    return np.array(draws, dtype=np.int64).reshape(trials, len(people))
 
 
 def _select(samples: Sequence[Sample], cameras: frozenset[int] | None) -> NDArray[np.int64]:

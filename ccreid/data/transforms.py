@@ -67,13 +67,15 @@ class RandomErasing(v2.Transform):
 
 
 class TrainTransform:
-    """Resize, mirror, pad and crop, erase: an RGB image becomes [3, H, W] float32 in [0, 1].
+    """Resize, enlarge, mirror, pad and crop, erase: RGB becomes [3, H, W] float32 in [0, 1].
 
     Args:
         height, width: size of the result in pixels.
         mirror: probability of mirroring.
-        pad: black border before the random crop, in pixels.
+        pad: black border before a random crop, in pixels; 0 leaves both out.
         erasing: the erasing transform, or None.
+        enlarge: probability of a random crop from the image enlarged by an eighth (CAL, DIFFER).
+        interpolation: `bilinear` or `bicubic`.
     """
 
     def __init__(
@@ -83,13 +85,17 @@ class TrainTransform:
         mirror: float = 0.5,
         pad: int = 10,
         erasing: v2.Transform | None = None,
+        enlarge: float = 0.0,
+        interpolation: str = "bilinear",
     ) -> None:
-        _require_size(height, width)
+        self.resize = _resize(height, width, interpolation)
+        crop = v2.RandomCrop((height, width))
+        larger = _resize(round(1.125 * height), round(1.125 * width), interpolation)
         steps: list[Any] = [
-            v2.Resize((height, width), interpolation=v2.InterpolationMode.BILINEAR),
+            self.resize,
+            *([v2.RandomApply([larger, crop], p=enlarge)] if enlarge else []),
             v2.RandomHorizontalFlip(mirror),
-            v2.Pad(pad),
-            v2.RandomCrop((height, width)),
+            *([v2.Pad(pad), crop] if pad else []),
             *_to_float,
         ]
         self.steps = v2.Compose([*steps, erasing] if erasing is not None else steps)
@@ -103,21 +109,32 @@ class TrainTransform:
         image_out, mask_out = self.steps(image, mask)
         return _plain(image_out), _plain(mask_out)
 
+    def clip(self, frames: Sequence[Image.Image]) -> Tensor:
+        """Return the frames of a clip, [T, 3, H, W], all mirrored, cut and erased alike."""
+        return torch.stack([_plain(frame) for frame in self.steps(list(frames))])
+
 
 class TestTransform:
     """Resize only: an RGB image becomes [3, H, W] float32 in [0, 1]."""
 
     __test__ = False  # its name is not pytest's business
 
-    def __init__(self, height: int, width: int) -> None:
-        _require_size(height, width)
+    def __init__(self, height: int, width: int, interpolation: str = "bilinear") -> None:
         self.height, self.width = height, width
-        resize = v2.Resize((height, width), interpolation=v2.InterpolationMode.BILINEAR)
-        self.steps = v2.Compose([resize, *_to_float])
+        self.resize = _resize(height, width, interpolation)
+        self.steps = v2.Compose([self.resize, *_to_float])
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return the resized image."""
         return _plain(self.steps(image))
+
+
+def _resize(height: int, width: int, interpolation: str) -> v2.Transform:
+    require(min(height, width) >= 1, "input", f"{height}×{width}", "at least 1×1 pixels")
+    known = ("bilinear", "bicubic")
+    wanted = f"one of {', '.join(known)}"
+    require(interpolation in known, "interpolation of a transform", interpolation, wanted)
+    return v2.Resize((height, width), interpolation=v2.InterpolationMode(interpolation))
 
 
 _to_float = (
@@ -135,10 +152,6 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
-
-
-def _require_size(height: int, width: int) -> None:
-    require(min(height, width) >= 1, "input", f"{height}×{width}", "at least 1×1 pixels")
 
 
 def _plain(value: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,7 +42,7 @@ class _HostFlag:
 class Method(LightningModule, ABC):
     """A network and its losses; a subclass implements `embed` and `losses`.
 
-    At test time a method receives images and nothing else.
+    At test time a method receives images and nothing else, unless it declares `uses_camera`.
 
     Args:
         optimizer: makes the optimiser from parameter groups.
@@ -50,12 +50,14 @@ class Method(LightningModule, ABC):
         gather: let losses that compare images see the batches of all ranks.
 
     Attributes:
-        requires: side information for training, any of parsing, captions, clothes.
+        requires: side information for training, any of parsing, captions, clothes (see `needs`).
+        uses_camera: `embed` takes the cameras [B] as well, -1 where unknown; results say so.
         last_losses: the terms of the step before, detached.
         provenance: what a checkpoint keeps beside the weights (plain containers only).
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
+    uses_camera: ClassVar[bool] = False
     backbone: Backbone
 
     def __init__(
@@ -71,6 +73,11 @@ class Method(LightningModule, ABC):
         self._last_index: Tensor | None = None
         self._last_is_finite: _HostFlag | None = None
         self.provenance: dict[str, Any] = {}
+
+    @classmethod
+    def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        """Return the side information that training with these settings (`cfg.method`) takes."""
+        return cls.requires
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
@@ -110,18 +117,16 @@ class Method(LightningModule, ABC):
         datamodule: ReIDDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return datamodule
 
-    def gathered(self, features: Tensor, pid: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features [B, D] and identities [B] of all ranks when `gather` is on.
+    def gathered(self, features: Tensor, *labels: Tensor) -> tuple[Tensor, ...]:
+        """Return features [B, D] and labels [B] of all ranks when `gather` is on.
 
         Every rank then computes the loss of the whole batch, with gradients to all ranks; DDP's
         average of the gradients is the gradient that one process would have.
         """
         if not self.gather or self.trainer.world_size == 1:
-            return features, pid
-        all_features, all_pids = self.all_gather(features, sync_grads=True), self.all_gather(pid)
-        assert isinstance(all_features, Tensor)
-        assert isinstance(all_pids, Tensor)
-        return all_features.flatten(0, 1), all_pids.flatten()
+            return features, *labels
+        everyone = (self.all_gather(features, sync_grads=True), *map(self.all_gather, labels))
+        return tuple(part.flatten(0, 1) for part in everyone if isinstance(part, Tensor))
 
     def on_train_epoch_start(self) -> None:
         """Make this epoch's randomness a function of seed, epoch and rank."""
@@ -152,7 +157,7 @@ class Method(LightningModule, ABC):
             return
         assert self._last_index is not None
         terms = ", ".join(f"{name}={float(loss):g}" for name, loss in self.last_losses.items())
-        paths = "\n".join(f"  {self.datamodule.benchmark.train[i].path}" for i in self._last_index)
+        paths = "\n".join(f"  {self.datamodule.train[i].path}" for i in self._last_index)
         raise TrainingError(
             f"The loss is no longer finite ({terms}) in epoch {self.current_epoch + 1}. "
             "Lower method.optimizer.lr, or use precision=fp32; the checkpoint of the epoch before "

@@ -48,7 +48,8 @@ class Baseline(Method):
         pid = batch["pid"]
         pooled = average_pool(self.backbone(batch["image"]))
         logits = self.classifier(self.bnneck(pooled))
+        features, pids = self.gathered(pooled, pid)
         return {
             "id": cross_entropy(logits, pid, label_smoothing=self.label_smoothing),
-            "triplet": batch_hard_triplet_loss(*self.gathered(pooled, pid), margin=self.margin),
+            "triplet": batch_hard_triplet_loss(features, pids, self.margin),
         }

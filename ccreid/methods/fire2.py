@@ -106,9 +106,8 @@ class FIRe2(Method):
         siblings = self.attributes.pid == pid[:, None]  # clusters of the image's own identity
         recomposed = self._recompose(feature_map, cluster)
         recomposed_loss = self._identity_loss(recomposed, pid.repeat(self.recompositions))
-        losses["triplet"] = batch_hard_triplet_loss(
-            *self.gathered(feature, pid), margin=self.margin
-        )
+        features, pids = self.gathered(feature, pid)
+        losses["triplet"] = batch_hard_triplet_loss(features, pids, self.margin)
         losses["attribute"] = attribute_aware_loss(
             cosine, cluster, siblings, self.tau, self.epsilon
         )

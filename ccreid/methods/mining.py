@@ -83,8 +83,10 @@ def mine_attributes(method: Method, mining: Mining) -> tuple[Attributes, dict[st
     with evaluating(method):
         features = extract_features(
             method.embed,
-            data.benchmark.train,
+            data.train,
             data.test_transform,
+            clips=data.benchmark.clips,
+            read=data.read,
             device=method.device,
             precision=mining.precision,
             batch_size=mining.batch_size,

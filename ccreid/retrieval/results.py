@@ -112,6 +112,11 @@ class RetrievalResults:
         }
 
     @property
+    def trials(self) -> tuple[RetrievalResults, ...]:
+        """This ranking alone; `RepeatedResults` have several."""
+        return (self,)
+
+    @property
     def num_queries(self) -> int:
         """The number of queries Q, valid or not."""
         return int(self.indices.shape[0])
@@ -162,3 +167,19 @@ class RetrievalResults:
             "mINP": float(inverse.mean()) if valid.any() else float("nan"),
             "num_valid_queries": float(valid.sum()),
         }
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatedResults:
+    """The same queries ranked against several draws of a gallery, as single-shot protocols do.
+
+    Attributes:
+        trials: the ranking of each draw.
+    """
+
+    trials: tuple[RetrievalResults, ...]
+
+    def metrics(self) -> dict[str, float]:
+        """Return the mean of every metric over the trials."""
+        trials = [trial.metrics() for trial in self.trials]
+        return {name: float(np.mean([trial[name] for trial in trials])) for name in trials[0]}

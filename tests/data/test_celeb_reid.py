@@ -50,7 +50,7 @@ def test_no_gallery_image_is_junk(root, benchmark, folder):
     celeb = benchmark(root)
     (protocol,) = celeb.protocols
     assert protocol.rule == "none"
-    assert len(protocol.select_gallery(celeb.gallery)) == 4
+    assert len(protocol.select_galleries(celeb.gallery)[0]) == 4
     assert unanswerable_queries(celeb) == {"general": 0}
 
 

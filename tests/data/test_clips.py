@@ -22,17 +22,6 @@ def test_evaluation_clips_are_cals():
     np.testing.assert_array_equal(ranges, GOLDEN["E_vid2clip_index"])
 
 
-def test_the_mean_over_clips_is_cals_tracklet_feature():
-    features = []
-    first = 0
-    for num_frames in GOLDEN["E_lengths"].tolist():
-        count = len(evaluation_clips(num_frames, length=16, stride=4))
-        mean = GOLDEN["E_clip_feats"][first : first + count].mean(axis=0)
-        features.append(mean / np.linalg.norm(mean))
-        first += count
-    np.testing.assert_allclose(features, GOLDEN["E_tracklet_feats"], atol=1e-12)
-
-
 @pytest.mark.parametrize("length", [1, 3, 8])
 @pytest.mark.parametrize("stride", [1, 4, 5])
 def test_every_frame_is_in_exactly_one_clip(length, stride):

@@ -84,7 +84,7 @@ def test_missing_side_information_is_refused_before_training(benchmark, monkeypa
     with pytest.raises(DataError, match="No parsing mask"):
         build(benchmark, requires={"parsing"})
     monkeypatch.setattr(Virtual, "captions", lambda self, sample: None)
-    with pytest.raises(DataError, match="No caption"):
+    with pytest.raises(DataError, match="comes without captions"):
         build(benchmark, requires={"captions"})
     with pytest.raises(ConfigError, match="unknown side information"):
         build(benchmark, requires={"poses"})
@@ -98,19 +98,19 @@ def test_queries_without_match_are_found_at_load_time(benchmark, monkeypatch):
         build(benchmark)
 
 
-def test_an_unreadable_train_image_is_named(benchmark, monkeypatch):
+def test_an_unreadable_train_image_is_named(benchmark):
     def fail(path):
         raise DataError(f"{path} is not a whole image")
 
-    monkeypatch.setattr("ccreid.data.datamodule.read_image", fail)
     with pytest.raises(DataError, match="is not a whole image"):
-        first_batches(build(benchmark, workers=0), 1)
+        first_batches(build(benchmark, workers=0, read=fail), 1)
 
 
 def test_test_images_are_not_augmented(benchmark):
     from ccreid.data.datamodule import TestImages
 
     images = TestImages(benchmark.query[:2], TestTransform(256, 128))
-    stacked = default_collate([images[0], images[1]])
+    stacked, camid = default_collate([images[0], images[1]])
     expected = TestTransform(256, 128)(read_image(benchmark.query[1].path))
     assert torch.equal(stacked[1], expected)
+    assert camid.tolist() == [sample.camid for sample in benchmark.query[:2]]

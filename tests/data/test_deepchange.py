@@ -80,6 +80,20 @@ def test_a_line_of_another_form_is_named(root, line):
         DeepChange(root)
 
 
+def test_a_repeated_line_is_warned_about_and_two_tracklets_are_refused(root):
+    path = root / "DeepChangeDataset" / "train-set-bbox.txt"
+    once = path.read_text()
+    path.write_text(f"{once}P1_C2_c2_2019_2.jpg,6\n")
+    deepchange = DeepChange(root)
+    assert len(deepchange.train) == 4  # as the list says
+    assert deepchange.warnings[-1] == (
+        "deepchange: train-set-bbox.txt repeats lines (1), the first names P1_C2_c2_2019_2.jpg."
+    )
+    path.write_text(f"{once}P1_C2_c2_2019_2.jpg,7\n")
+    with pytest.raises(DataError, match=r"P1_C2_c2_2019_2\.jpg is in the tracklets 6 and 7"):
+        DeepChange(root)
+
+
 def test_a_listed_image_that_is_missing_is_named(root):
     (root / "DeepChangeDataset" / "test-set-gallery" / "P5_C4_c1_2019_2.jpg").unlink()
     with pytest.raises(DataError, match=r"lacks 1 of the 4 .* first is P5_C4_c1_2019_2\.jpg"):

@@ -66,7 +66,7 @@ def test_the_protocols_keep_everyone(root):
     assert [p.name for p in ltcc.protocols] == ["general", "cc", "sc"]
     assert unanswerable_queries(ltcc) == {"general": 0, "cc": 1, "sc": 0}
     for protocol in ltcc.protocols:
-        assert len(protocol.select_gallery(ltcc.gallery)) == 5
+        assert len(protocol.select_galleries(ltcc.gallery)[0]) == 5
 
 
 @pytest.mark.parametrize("name", ["LTCC", "LTCC-reID", "ltcc_reid", "LTCC/LTCC_ReID"])

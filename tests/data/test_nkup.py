@@ -33,7 +33,7 @@ def test_distractors_stay_in_the_gallery(root):
     assert set(ids(nkup.gallery, "pid")) - set(ids(nkup.query, "pid")) == {7, 8}
     (protocol,) = nkup.protocols
     assert protocol.rule == "standard"
-    assert len(protocol.select_gallery(nkup.gallery)) == 5
+    assert len(protocol.select_galleries(nkup.gallery)[0]) == 5
     assert unanswerable_queries(nkup) == {"general": 0}
 
 
@@ -79,3 +79,10 @@ def test_missing_data_says_where_what_and_how(tmp_path):
 
 def test_the_config_opens_it(root):
     assert type(open_by_config("nkup", root)) is NKUP
+
+
+def test_days_are_outfits_only_if_asked(root):
+    assert set(ids(NKUP(root).train, "clothes_id")) == {-1}
+    train = NKUP(root, day_as_outfit=True).train
+    assert len({s.clothes_id for s in train}) == 3  # person 1 on two days, person 2 on one
+    assert len({(s.pid, s.clothes_id) for s in train}) == 3

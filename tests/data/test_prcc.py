@@ -39,7 +39,20 @@ def test_protocols_ask_with_b_and_c(root):
     asked = {
         p.name: {prcc.query[i].camid for i in p.select_query(prcc.query)} for p in prcc.protocols
     }
-    assert asked == {"sc": {1}, "cc": {2}}
+    assert asked == {"sc": {1}, "cc": {2}, "sc_single_shot": {1}, "cc_single_shot": {2}}
+
+
+def test_the_gallery_is_all_of_a_or_ten_draws_of_one_image_each(root):
+    prcc = PRCC(root)
+    multi, _, single, _ = (p.select_galleries(prcc.gallery) for p in prcc.protocols)
+    assert [s.tolist() for s in multi] == [[0, 1, 2, 3]]
+    assert len(single) == 10
+    assert all([prcc.gallery[i].pid for i in draw] == [3, 4] for draw in single)
+    assert len({tuple(draw) for draw in single}) > 1
+    assert [s.tolist() for s in prcc.protocols[2].select_galleries(prcc.gallery)] == [
+        s.tolist() for s in single
+    ]
+    assert "one gallery image per person, mean of 10 fixed draws" in str(prcc.protocols[3])
 
 
 def test_missing_data_says_where_what_and_how(tmp_path):
@@ -87,6 +100,17 @@ def test_b_and_c_swapped_are_recognised(root, monkeypatch):
         shutil.move(test / old, test / new)
     with pytest.raises(DataError, match=r"folders B and C .* swapped: B .* should hold 6 images"):
         PRCC(root)
+
+
+def test_a_file_name_in_train_and_in_val_is_warned_about(root):
+    """The authors' archive has one."""
+    rgb = root / "prcc" / "rgb"
+    for name in ("A_cropped_rgb10.jpg", "A_cropped_rgb99.jpg", "Thumbs.db"):
+        (rgb / "val" / "001").mkdir(parents=True, exist_ok=True)
+        shutil.copy(rgb / "train" / "002" / "A_cropped_rgb10.jpg", rgb / "val" / "001" / name)
+    (warning,) = PRCC(root).warnings
+    assert "rgb/train and rgb/val share 1 file names" in warning
+    assert "001/A_cropped_rgb10.jpg" in warning
 
 
 @pytest.mark.parametrize("name", ["PRCC", "Prcc", "PRCC/prcc"])

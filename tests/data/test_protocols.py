@@ -21,7 +21,7 @@ def test_counts_queries_without_match(rule, unanswerable):
 def test_camera_subsets_select_both_sides():
     protocol = Protocol("x", query_cameras=frozenset({0}), gallery_cameras=frozenset({1, 2}))
     assert protocol.select_query(QUERY).tolist() == [0, 2]
-    assert protocol.select_gallery(GALLERY).tolist() == [1, 2]
+    assert protocol.select_galleries(GALLERY)[0].tolist() == [1, 2]
     assert protocol.ranking_ids(QUERY, GALLERY)["gallery_pid"].tolist() == [1, 2]
 
 

@@ -126,3 +126,28 @@ def test_other_modes_are_read_as_rgb(mode, tmp_path):
 
     noise().convert(mode).save(tmp_path / "image.png")
     assert read_image(str(tmp_path / "image.png")).mode == "RGB"
+
+
+def test_an_enlarged_image_is_a_window_of_itself_and_its_mask_goes_along():
+    image = noise(40, 24)
+    larger = np.array(image.resize((27, 45), Image.Resampling.BILINEAR))
+    mask = np.arange(40 * 24, dtype=np.int64).reshape(40, 24) % 251
+    larger_mask = mask[np.arange(45) * 40 // 45][:, np.arange(27) * 24 // 27]  # nearest
+    transform = TrainTransform(40, 24, mirror=0, pad=0, enlarge=1)
+    offsets = set()
+    for seed in range(30):
+        with seeded(seed):
+            crop, labels = transform(image, tv_tensors.Mask(torch.from_numpy(mask)))
+        pixels = (crop * 255).round().byte().permute(1, 2, 0).numpy()
+        (found,) = [
+            (top, left)
+            for top in range(6)
+            for left in range(4)
+            if np.array_equal(larger[top : top + 40, left : left + 24], pixels)
+        ]
+        offsets.add(found)
+        window = larger_mask[found[0] : found[0] + 40, found[1] : found[1] + 24]
+        assert np.array_equal(labels.numpy(), window)
+    assert len(offsets) > 8
+    plain = TrainTransform(40, 24, mirror=0, pad=0, enlarge=0)
+    assert torch.equal(plain(image)[0], TestTransform(40, 24)(image))

@@ -55,7 +55,7 @@ def test_protocols_choose_cameras_under_the_standard_rule(root):
     for protocol in vc.protocols:
         assert protocol.rule == "standard"
         query = {vc.query[i].camid + 1 for i in protocol.select_query(vc.query)}
-        gallery = {vc.gallery[i].camid + 1 for i in protocol.select_gallery(vc.gallery)}
+        gallery = {vc.gallery[i].camid + 1 for i in protocol.select_galleries(vc.gallery)[0]}
         assert query == gallery
         chosen[protocol.name] = query
     assert chosen == {"general": {1, 2, 3, 4}, "sc": {2, 3}, "cc": {3, 4}}

@@ -6,7 +6,6 @@ import pytest
 
 from ccreid.data.benchmarks import virtual
 from ccreid.data.benchmarks.virtual import PERSPECTIVES, Virtual
-from ccreid.data.captions import CaptionStore
 from ccreid.data.files import read_image
 from ccreid.data.parsing import CANONICAL_LABELS, ParsingStore
 from ccreid.data.sample import ids
@@ -71,10 +70,9 @@ def test_masks_fit_the_images_and_hold_canonical_labels(benchmark):
 
 
 def test_captions_describe_the_image_from_six_perspectives(benchmark):
-    store = CaptionStore(benchmark)
     for sample in benchmark.query:
-        assert len(store.get(sample)) == len(PERSPECTIVES)
-    clothing = store.get(benchmark.gallery[0])[PERSPECTIVES.index("clothing")]
+        assert len(benchmark.captions(sample)) == len(PERSPECTIVES)
+    clothing = benchmark.captions(benchmark.gallery[0])[PERSPECTIVES.index("clothing")]
     assert (
         clothing
         == "a beige T-shirt with brown sides and white jeans, with grey trainers, a navy backpack"

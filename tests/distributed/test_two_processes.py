@@ -94,6 +94,8 @@ CASES = {
         "method.optimizer.lr=0.1",
         "method.recomposition_weight=0",
     ],
+    "cal": ["method=cal", "method.start_epoch=0", "method.optimizer.lr=0.1"],
+    "differ": ["method=differ", "method.optimizer.lr=0.1", "method.gather_contrastive=true"],
 }
 
 
@@ -131,9 +133,10 @@ def test_training_on_two_processes_is_training_on_one(method, tmp_path, tiny_con
 
 
 def fresh_weights(cfg):
-    from ccreid.build import build_method
+    from ccreid.build import build_datamodule, build_method, method_class
 
-    return build_method(cfg, 64).state_dict()
+    data = build_datamodule(cfg, method_class(cfg).needs(cfg.method))
+    return build_method(cfg, data.sizes).state_dict()
 
 
 def last_epoch_losses(folder: Path) -> dict[str, float]:

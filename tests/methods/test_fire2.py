@@ -16,7 +16,7 @@ def mined(tiny_config, monkeypatch):
     cfg = tiny_config("method=fire2", "method.recompositions=2", "method.mining.start_epoch=0")
     data = build_datamodule(cfg)
     torch.manual_seed(0)
-    method = build_method(cfg, data.num_identities)
+    method = build_method(cfg, data.sizes)
     logged = {}
     monkeypatch.setattr(Method, "log", lambda self, name, value, **_: logged.update({name: value}))
     monkeypatch.setattr(Method, "log_dict", lambda self, values, **_: logged.update(values))

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ccreid.retrieval import RetrievalResults, queries_without_match, rank_distances
+from ccreid.data.protocols import single_shot_positions
+from ccreid.retrieval import (
+    RepeatedResults,
+    RetrievalResults,
+    queries_without_match,
+    rank_distances,
+)
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "eval.npz", allow_pickle=False)
 
@@ -115,25 +121,25 @@ def test_prcc_like_multi_shot(code: str, clothes: str) -> None:
 
 
 @pytest.mark.parametrize("clothes", ["same", "diff"])
-def test_prcc_like_single_shot_trials(clothes: str) -> None:
-    curves, precisions = [], []
-    for trial, chosen in enumerate(GOLDEN["C_gallery_idx_seed3"]):
+def test_prcc_single_shot_is_the_mean_over_ten_draws(clothes: str) -> None:
+    lists = single_shot_positions(GOLDEN["C_g_pids"])
+    np.testing.assert_array_equal(lists, GOLDEN["C_gallery_idx_seed3"])
+    trials = []
+    for chosen in lists:
         few = {name: values[chosen] for name, values in gallery_of_c().items()}
-        results = rank_distances(
-            GOLDEN[f"C_dist_{clothes}"][:, chosen], **ids("C", f"q_{clothes}") | few
-        )
-        curves.append(results.cmc(15))
-        precisions.append(results.metrics()["mAP"])
-        np.testing.assert_allclose(
-            curves[-1], GOLDEN[f"C_single_{clothes}_cmc_trials"][trial], rtol=0, atol=1e-9
-        )
-    np.testing.assert_allclose(
-        precisions, GOLDEN[f"C_single_{clothes}_mAP_trials"], rtol=0, atol=1e-9
-    )
-    np.testing.assert_allclose(
-        np.mean(curves, 0), GOLDEN[f"C_single_{clothes}_cmc"], rtol=0, atol=1e-9
-    )
-    assert np.mean(precisions) == pytest.approx(float(GOLDEN[f"C_single_{clothes}_mAP"]), abs=1e-9)
+        distances = GOLDEN[f"C_dist_{clothes}"][:, chosen]
+        trials.append(rank_distances(distances, **ids("C", f"q_{clothes}") | few))
+    curves = [trial.cmc(15) for trial in trials]
+    precisions = [trial.metrics()["mAP"] for trial in trials]
+    stored = f"C_single_{clothes}"
+    np.testing.assert_allclose(curves, GOLDEN[f"{stored}_cmc_trials"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(precisions, GOLDEN[f"{stored}_mAP_trials"], rtol=0, atol=1e-9)
+    metrics = RepeatedResults(tuple(trials)).metrics()
+    assert metrics["mAP"] == pytest.approx(float(GOLDEN[f"{stored}_mAP"]), abs=1e-9)
+    for rank in (1, 5, 10):
+        expected = GOLDEN[f"{stored}_cmc"][rank - 1]
+        assert metrics[f"rank{rank}"] == pytest.approx(expected, abs=1e-9)
+    assert metrics["num_valid_queries"] == 60
 
 
 def gallery_of_c() -> dict[str, Any]:

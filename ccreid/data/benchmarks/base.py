@@ -6,17 +6,34 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ccreid.data.clips import CAL_CLIPS, ClipRule
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample, ids
 from ccreid.errors import DataError, nearest
 
 SPLITS = ("train", "query", "gallery")
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png")
 _FOREIGN = ("Thumbs.db", "desktop.ini")
 _OUTFITS = 100_000  # more than any person owns
+
+_collected: ContextVar[list[str] | None] = ContextVar("faults", default=None)
+
+
+@contextmanager
+def collect_faults() -> Iterator[list[str]]:
+    """Let benchmarks that are opened inside note their faults in the list, and go on."""
+    faults: list[str] = []
+    token = _collected.set(faults)
+    try:
+        yield faults
+    finally:
+        _collected.reset(token)
 
 
 @dataclass(frozen=True)
@@ -27,12 +44,14 @@ class SplitCount:
         identities, images: the numbers; None where none is known.
         certain: whether the numbers are verified, not remembered.
         certain_identities: the same for `identities` alone; None means like `certain`.
+        what: what is counted beside people.
     """
 
     identities: int | None
     images: int | None
     certain: bool = True
     certain_identities: bool | None = None
+    what: str = "images"
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> SplitCount:
@@ -48,9 +67,13 @@ class SplitCount:
 
     def __str__(self) -> str:
         images = "an unknown number of" if self.images is None else self.images
-        return f"{images} images" + (
+        return f"{images} {self.what}" + (
             "" if self.identities is None else f" of {self.identities} people"
         )
+
+
+class BenchmarkNotFound(DataError):
+    """There is no folder of the benchmark where the user says the data is."""
 
 
 class Benchmark(ABC):
@@ -65,6 +88,9 @@ class Benchmark(ABC):
         counts: published size per split, and of the whole (`total`) where that is known better.
         licence, url, citation: the terms, where to get it, what to cite.
         layout: the folder tree the loader expects, for people.
+        root: the folder, or the archive, that holds it.
+        clips: which frames of a tracklet make a clip; of no effect on images.
+        hide_faces: whether the licence wants faces hidden in every figure.
         warnings: what `verify` found when the benchmark was opened, one sentence each.
         num_foreign_files: entries beside the images that were passed over.
     """
@@ -76,6 +102,9 @@ class Benchmark(ABC):
     url: ClassVar[str]
     citation: ClassVar[str]
     layout: ClassVar[str]
+    root: Path
+    clips: ClipRule = CAL_CLIPS
+    hide_faces: ClassVar[bool] = False
 
     train: tuple[Sample, ...]
     query: tuple[Sample, ...]
@@ -87,6 +116,24 @@ class Benchmark(ABC):
     def splits(self) -> dict[str, tuple[Sample, ...]]:
         """The three lists by name."""
         return {"train": self.train, "query": self.query, "gallery": self.gallery}
+
+    def fault(self, message: str) -> None:
+        """Raise a DataError with the remedy; inside `collect_faults` note the message instead.
+
+        What follows a call must therefore be able to go on without the faulty item.
+        """
+        faults = _collected.get()
+        if faults is None:
+            raise DataError(f"{message}\n{self.remedy()}")
+        faults.append(message)
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Turn a DataError of the block into a fault: inside `collect_faults` it only ends it."""
+        try:
+            yield
+        except DataError as error:
+            self.fault(str(error).removesuffix(f"\n{self.remedy()}"))
 
     def parsing_path(self, sample: Sample) -> str | None:
         """Return where the parsing mask that comes with the benchmark lies, or None."""
@@ -121,15 +168,15 @@ class Benchmark(ABC):
         """
         for split, samples in self.splits.items():
             if not samples:
-                raise DataError(f"{self.name}: the {split} split has no image.\n{self.remedy()}")
+                self.fault(f"{self.name}: the {split} split has no image.")
         warnings = []
         found = self.found_counts()
         for part, expected in self.expected_counts().items():
             wrong, differs = expected.contradicts(found[part])
             message = f"{self.name} {part}: expected {expected}, found {found[part]}."
             if wrong:
-                raise DataError(f"{message}\n{self.remedy()}")
-            if differs:
+                self.fault(message)
+            elif differs:
                 warnings.append(f"{message} The expected number is remembered, not verified.")
         return warnings
 
@@ -152,8 +199,9 @@ def find_root(
         inside: what such a folder holds, by which it is known under any other name.
 
     Raises:
-        DataError: none of them exists, or what it should hold lies deeper; the message says where
-            it was looked for, and how to get it.
+        BenchmarkNotFound: none of them exists; the message says where it was looked for, and how
+            to get it.
+        DataError: what it should hold lies deeper.
     """
     base = Path(root).expanduser()
     keys = {_key(name) for name in folders}
@@ -173,7 +221,7 @@ def find_root(
         return named[0]
     looked = "\n".join(f"  {path.absolute()}" for path in (*candidates, base))
     similar = nearest(folders[0], (path.name for path in beside), cutoff=0.6)
-    raise DataError(
+    raise BenchmarkNotFound(
         f"{benchmark.name} was not found.{similar} Looked in\n{looked}\n{how_to_get(benchmark)}"
     )
 
@@ -214,12 +262,14 @@ def how_to_get(benchmark: type[Benchmark]) -> str:
     )
 
 
-def list_images(
-    folder: Path, extensions: tuple[str, ...] = (".jpg", ".jpeg", ".png")
-) -> Iterator[Path]:
+def list_images(folder: Path, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Iterator[Path]:
     """Yield the images of a folder in sorted order; hidden and foreign files are passed over."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name in _FOREIGN:
-            continue
-        if path.suffix.lower() in extensions and path.is_file():
+        if is_image_name(path.name, extensions) and path.is_file():
             yield path
+
+
+def is_image_name(name: str, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> bool:
+    """Return whether a file of this name is an image, not one that a file manager left behind."""
+    hidden = name.startswith(".") or name in _FOREIGN
+    return not hidden and name.lower().endswith(extensions)

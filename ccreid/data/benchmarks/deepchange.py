@@ -12,7 +12,6 @@ from ccreid.data.benchmarks.base import SplitCount
 from ccreid.data.benchmarks.ondisk import OnDisk
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
-from ccreid.errors import DataError
 
 _SETS = {"train": "train-set", "query": "test-set-query", "gallery": "test-set-gallery"}
 _LINE = re.compile(
@@ -56,6 +55,7 @@ class DeepChange(OnDisk):
         "P<pid>_C<camera>_<clothes>_....jpg\n"
         "  DeepChangeDataset/<folder>-bbox.txt, one line per image: <file>.jpg,<tracklet>"
     )
+    hide_faces = True
     folders = ("DeepChangeDataset", "DeepChange", "DeepChange/DeepChangeDataset")
     inside = "train-set"
 
@@ -65,12 +65,14 @@ class DeepChange(OnDisk):
         lines = self._lines[split]
         there = set(os.listdir(folder))
         if missing := [line["file"] for line in lines if line["file"] not in there]:
-            raise DataError(
+            self.fault(
                 f"{folder} lacks {len(missing)} of the {len(lines)} images that {folder.name}"
-                f"-bbox.txt names, the first is {missing[0]}.\n{self.remedy()}"
+                f"-bbox.txt names, the first is {missing[0]}."
             )
         self.num_foreign_files += len(there.difference(line["file"] for line in lines))
         for line in sorted(lines, key=lambda line: line["file"]):
+            if line["file"] not in there:
+                continue
             yield Sample(
                 str(folder / line["file"]),
                 pid=int(line["pid"]),
@@ -78,6 +80,28 @@ class DeepChange(OnDisk):
                 clothes_id=self._clothes_ids[_outfit(split, line)],
                 tracklet_id=int(line["tracklet"]),
             )
+
+    def verify(self) -> list[str]:
+        """Compare the lists with the published counts; find images that a list names twice."""
+        return [*super().verify(), *self._named_twice()]
+
+    def _named_twice(self) -> Iterator[str]:
+        """Yield a sentence per list that repeats lines; an image in two tracklets is a fault."""
+        for split, lines in self._lines.items():
+            name = f"{_SETS[split]}-bbox.txt"
+            known: dict[str, str] = {}
+            again = []
+            for line in lines:
+                file, tracklet = line.group("file", "tracklet")
+                if file not in known:
+                    known[file] = tracklet
+                elif known[file] == tracklet:
+                    again.append(file)
+                else:
+                    self.fault(f"{name}: {file} is in the tracklets {known[file]} and {tracklet}.")
+            if again:
+                number = len(again)
+                yield f"deepchange: {name} repeats lines ({number}), the first names {again[0]}."
 
     @cached_property
     def _lines(self) -> dict[str, list[re.Match[str]]]:
@@ -91,10 +115,11 @@ class DeepChange(OnDisk):
     def _read(self, name: str) -> Iterator[re.Match[str]]:
         path = self.root / name
         if not path.is_file():
-            raise DataError(
+            self.fault(
                 f"{path} does not exist: the list says which images take part and their tracklets, "
-                f"a folder alone is not enough.\n{self.remedy()}"
+                "a folder alone is not enough."
             )
+            return
         for number, line in enumerate(
             path.read_text("utf-8-sig", errors="replace").splitlines(), start=1
         ):
@@ -102,11 +127,11 @@ class DeepChange(OnDisk):
                 continue
             match = _LINE.match(line.strip())
             if match is None:
-                raise DataError(
-                    f"{path}, line {number}: expected <file>.jpg,<tracklet> but found "
-                    f"'{line}'.\n{self.remedy()}"
+                self.fault(
+                    f"{path}, line {number}: expected <file>.jpg,<tracklet> but found '{line}'."
                 )
-            yield match
+            else:
+                yield match
 
 
 def _outfit(split: str, line: re.Match[str]) -> tuple[bool, str, str]:

@@ -10,7 +10,6 @@ from ccreid.data.benchmarks.base import SplitCount
 from ccreid.data.benchmarks.ondisk import OnDisk
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
-from ccreid.errors import DataError
 
 # What follows the first dot is no field, as in the authors' loader.
 _NAME = re.compile(r"^(?P<pid>\d+)_(?:[^.]*_)?(?P<clothes>[^._]+)(?:\.[^.]+)*\.jpg$", re.IGNORECASE)
@@ -73,10 +72,10 @@ class LaST(OnDisk):
         """Compare the lists with the published counts; name the older release as such."""
         found = {split: len(samples) for split, samples in self.splits.items()}
         if any(found[split] == images for split, images in self.old_release.items()):
-            raise DataError(
+            self.fault(
                 "last: this is the old release ("
                 + ", ".join(f"{split} {images}" for split, images in found.items())
-                + f" images), whose numbers do not compare. Get the present one.\n{self.remedy()}"
+                + " images), whose numbers do not compare. Get the present one."
             )
         return super().verify()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import ClassVar
 
-from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.base import SplitCount, outfit_id
 from ccreid.data.benchmarks.ondisk import FlatFolders
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
@@ -21,6 +22,8 @@ class NKUP(FlatFolders):
 
     Args:
         root: the folder that holds `NKUP/`, or that folder itself.
+        day_as_outfit: label a person's clothes by the day, for methods that need labels. A guess:
+            the authors know of people who wear the same on two days, or change within one.
 
     Raises:
         DataError: the folder is missing, nested otherwise, or does not have the published counts.
@@ -56,6 +59,12 @@ class NKUP(FlatFolders):
         re.IGNORECASE,
     )
 
+    def __init__(self, root: Path | str = "data", day_as_outfit: bool = False) -> None:
+        self.day_as_outfit = day_as_outfit
+        super().__init__(root)
+
     def sample(self, path: str, name: re.Match[str], split: str) -> Sample:
         """Return the sample of e.g. `0005_D0912_C03S01_00151.jpg`."""
-        return Sample(path, pid=int(name["pid"]), camid=int(name["camera"]) - 1)
+        pid, camid = int(name["pid"]), int(name["camera"]) - 1
+        outfit = outfit_id(pid, int(name["day"])) if self.day_as_outfit else -1
+        return Sample(path, pid, camid, outfit)

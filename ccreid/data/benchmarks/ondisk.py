@@ -32,12 +32,17 @@ class OnDisk(Benchmark):
 
     def __init__(self, root: Path | str = "data") -> None:
         self.root = find_root(type(self), root, self.folders, self.inside)
-        self.train, self.query, self.gallery = (tuple(self.list_split(split)) for split in SPLITS)
+        self.train, self.query, self.gallery = (self._list(split) for split in SPLITS)
         self.warnings = tuple(self.verify())
 
     @abstractmethod
     def list_split(self, split: str) -> Iterator[Sample]:
         """Yield the samples of a split in sorted order."""
+
+    def _list(self, split: str) -> tuple[Sample, ...]:
+        with self.going_on():
+            return tuple(self.list_split(split))
+        return ()
 
     def remedy(self) -> str:
         """Return where the loader looked, what it expected and how to get it."""
@@ -58,19 +63,25 @@ class OnDisk(Benchmark):
         """Return the folders of the people in `folder`; their names are numbers."""
         people = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
         for person in people:
-            if not person.name.isdecimal():
-                raise DataError(f"{person} should be a person's number.\n{self.remedy()}")
-        return people
+            if not _is_number(person.name):
+                self.fault(f"{person} should be a person's number.")
+        return [person for person in people if _is_number(person.name)]
 
     def images(self, folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str]]]:
-        """Yield path and parsed base name of a folder's images; other names raise a DataError."""
+        """Yield path and parsed base name of a folder's images; another name is a fault."""
         images = list(list_images(folder))
         self.num_foreign_files += sum(1 for _ in folder.iterdir()) - len(images)
         for image in images:
             match = pattern.match(image.name)
-            if match is None:
-                raise DataError(f"Unexpected name {image}.\n{self.remedy()}")
-            yield str(image), match
+            if match is None or not _is_number(match.groupdict().get("pid", "0")):
+                self.fault(f"Unexpected name {image}.")
+            else:
+                yield str(image), match
+
+
+def _is_number(name: str) -> bool:
+    """Return whether a name is an identity number, from which outfits are numbered in int64."""
+    return name.isdecimal() and len(name) <= 12
 
 
 class FlatFolders(OnDisk):
@@ -99,7 +110,7 @@ class FlatFolders(OnDisk):
         if is_empty and (
             inner := [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
         ):
-            raise DataError(
+            self.fault(
                 f"{folder} holds folders ({', '.join(inner[:3])}, ...) and no image: the images "
-                f"should lie in it directly.\n{self.remedy()}"
+                "should lie in it directly."
             )

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar
 
-from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.base import SplitCount, list_images
 from ccreid.data.benchmarks.ondisk import OnDisk
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
 from ccreid.errors import DataError
 
 _CAMERAS = {"A": 0, "B": 1, "C": 2}
+_A, _B, _C = (frozenset({camera}) for camera in _CAMERAS.values())
 _TRAIN_NAME = re.compile(r"^(?P<camera>[ABC])_cropped_rgb(?P<number>\d+)\.jpg$", re.IGNORECASE)
 _TEST_NAME = re.compile(r"^cropped_rgb(?P<number>\d+)\.jpg$", re.IGNORECASE)
 
@@ -22,8 +23,10 @@ class PRCC(OnDisk):
 
     33,698 images of 221 people. The camera decides the outfit: A and B show the same clothes, C
     others. Evaluated multi-shot against all images of camera A, the de-facto standard since CAL:
-    `sc` asks with camera B, `cc` with camera C. The `val` folder holds images of the training
-    people and is not used.
+    `sc` asks with camera B, `cc` with camera C. The original protocol, `sc_single_shot` and
+    `cc_single_shot`, has one gallery image per person and averages ten draws; a rank-1 of one must
+    not stand beside an mAP of the other. The `val` folder holds images of the training people and
+    is not used.
 
     Args:
         root: the folder that holds `prcc/`, or that folder itself.
@@ -34,8 +37,10 @@ class PRCC(OnDisk):
 
     name = "prcc"
     protocols = (
-        Protocol("sc", query_cameras=frozenset({1}), gallery_cameras=frozenset({0})),
-        Protocol("cc", query_cameras=frozenset({2}), gallery_cameras=frozenset({0})),
+        Protocol("sc", query_cameras=_B, gallery_cameras=_A),
+        Protocol("cc", query_cameras=_C, gallery_cameras=_A),
+        Protocol("sc_single_shot", query_cameras=_B, gallery_cameras=_A, single_shot=10),
+        Protocol("cc_single_shot", query_cameras=_C, gallery_cameras=_A, single_shot=10),
     )
     counts: ClassVar = {
         "train": SplitCount(150, 17_896),
@@ -87,13 +92,27 @@ class PRCC(OnDisk):
         expected, found = self.expected_counts(), self.found_counts()
         same, changed = (expected.get(f"query {letter}") for letter in "BC")
         if same != changed and (found["query B"], found["query C"]) == (changed, same):
-            raise DataError(
+            self.fault(
                 f"prcc: folders B and C under {self.root / 'rgb' / 'test'} are swapped: B (same "
                 f"clothes) should hold {same} and C (changed clothes) {changed}. Many papers and "
                 "loaders print these two numbers the wrong way round; rename the folders as the "
-                f"authors' archive has them.\n{self.remedy()}"
+                "authors' archive has them."
             )
-        return super().verify()
+        return [*super().verify(), *self._shared_with_val()]
+
+    def _shared_with_val(self) -> list[str]:
+        """Say which file names are in `train` and in `val`: of the authors' archive one is."""
+        both = [
+            f"{person.name}/{path.name}"
+            for person in sorted((self.root / "rgb" / "val").glob("*/"))
+            for path in list_images(person)
+            if (self.root / "rgb" / "train" / person.name / path.name).exists()
+        ]
+        if not both:
+            return []
+        return [
+            f"prcc: rgb/train and rgb/val share {len(both)} file names, the first is {both[0]}."
+        ]
 
 
 def _sample(path: str, pid: int, camera: str) -> Sample:

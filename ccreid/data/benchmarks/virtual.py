@@ -56,10 +56,11 @@ class Virtual(Benchmark):
 
     def __init__(self, archive: Path | str | None = None) -> None:
         self.archive = ARCHIVE if archive is None else Path(archive).expanduser()
+        self.root = self.archive
         members = open_archive(self.archive).namelist()
         self.is_shipped = archive is None
         if self.is_shipped and sha256(ARCHIVE) != SHA256:
-            raise DataError(
+            self.fault(
                 f"{ARCHIVE} is not the archive that ccreid ships (its SHA-256 differs). "
                 "Install the package again."
             )
@@ -118,7 +119,8 @@ class Virtual(Benchmark):
                 continue
             match = _NAME.match(member.removeprefix(prefix))
             if match is None:
-                raise DataError(f"Unexpected name {member} in {self.archive}.\n{self.remedy()}")
+                self.fault(f"Unexpected name {member} in {self.archive}.")
+                continue
             pid, outfit = int(match["pid"]), int(match["outfit"])
             samples.append(
                 Sample(

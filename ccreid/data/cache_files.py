@@ -1,0 +1,211 @@
+"""Cache files: named after what they were made from, built once, whole or not there at all.
+
+The name is a hash of the listed files (path below the benchmark's root, modification time, size; of
+an archive's members checksum and size), the input's size, and the versions of what decodes. Change
+any of them, and another file is made. None is ever removed: a cache takes height × width × 3 bytes
+an image, 96 KiB at 256×128, and may be deleted at any time that no run uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import PIL
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from PIL import Image, features
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from ccreid.data.files import SEPARATOR, open_archive, read_image
+from ccreid.errors import DataError
+
+Pixels = NDArray[np.uint8]
+"""Images [N, H, W, 3] in the order of their list."""
+
+GIB = 2**30
+_LAYOUT = 1  # goes up when a cache file's content or name comes to mean something else
+_BLOCK = 256  # images decoded at a time: what a build holds in memory
+
+log = logging.getLogger(__name__)
+
+
+def fingerprint(paths: Iterable[str], root: Path, height: int, width: int) -> str:
+    """Return sixteen characters that differ where any cached pixel might.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    # Another version of these may round a JPEG's colours otherwise.
+    versions = f"{_LAYOUT} {PIL.__version__} {features.version('jpg')}"
+    digest = hashlib.sha256(f"{versions} {height}x{width}".encode())
+    above = f"{root}{os.sep}"
+    for path in paths:
+        digest.update(b"\0" + os.fsencode(path.removeprefix(above)) + b"\0" + _stamp(path).encode())
+    return digest.hexdigest()[:16]
+
+
+def _stamp(path: str) -> str:
+    """Return what changes when an image does, without reading it."""
+    archive, separator, member = path.partition(SEPARATOR)
+    try:
+        if separator and not os.path.exists(path):
+            info = open_archive(archive).getinfo(member)
+            return f"{info.CRC} {info.file_size}"
+        status = os.stat(path)
+        return f"{status.st_mtime_ns} {status.st_size}"
+    except (OSError, KeyError) as error:
+        raise DataError(f"Cannot read {path}: {error}. Was the benchmark moved?") from None
+
+
+def open_or_build(paths: Sequence[str], height: int, width: int, file: Path) -> Pixels:
+    """Return the images of a cache file, memory-mapped; it is built if it is not there.
+
+    Of several processes that want it at once, one builds and the others wait.
+
+    Raises:
+        DataError: an image is unreadable (the message names it), or the folder cannot be written or
+            has no room for the file.
+    """
+    shape = (len(paths), height, width, 3)
+    if not file.exists():
+        _require_writable(file.parent)
+        with _alone(file) as locked:
+            if not file.exists():
+                _build(paths, shape, file, locked)
+    try:
+        pixels: Pixels = np.load(file, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is not a whole cache file ({error}). Remove it.") from None
+    if pixels.shape != shape or pixels.dtype != np.uint8:
+        raise DataError(f"{file} was not made by this cache. Remove it.")
+    return pixels
+
+
+def _build(
+    paths: Sequence[str], shape: tuple[int, int, int, int], file: Path, locked: bool
+) -> None:
+    """Write a cache file; it has its name when, and only when, it is whole."""
+    if locked:  # then whoever left these is dead
+        for left in file.parent.glob(f"{file.name}.*.part"):
+            left.unlink(missing_ok=True)
+    needed, free = int(np.prod(shape)), shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise DataError(
+            f"{file} will take {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free there. "
+            "Make room, or choose another place (data.cache_folder=<folder>) or data.cache=none."
+        )
+    part = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with open(part, "xb") as stream:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            decode_all(paths, *shape[1:3], lambda _, block: stream.write(block.data), file.stem)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        raise _unwritable(file.parent, error) from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def decode_all(
+    paths: Sequence[str],
+    height: int,
+    width: int,
+    store: Callable[[int, Pixels], object],
+    name: str,
+    hidden: bool = False,
+) -> None:
+    """Decode and resize images, with a progress bar on stderr.
+
+    Args:
+        paths: the images.
+        height: of the result in pixels.
+        width: the same.
+        store: takes a block of images and the position of its first in the list, in their order.
+        name: what the bar says.
+        hidden: shows no bar.
+
+    Raises:
+        DataError: an image is unreadable; the message names it.
+    """
+
+    def decode(path: str) -> Pixels:
+        return np.asarray(resized(read_image(path), height, width))
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with (
+        Progress(*columns, console=console, transient=True, disable=hidden) as progress,
+        ThreadPoolExecutor() as pool,  # Pillow decodes and resizes without Python's lock
+    ):
+        task = progress.add_task(f"cache {name}", total=len(paths))
+        for start in range(0, len(paths), _BLOCK):
+            block = list(pool.map(decode, paths[start : start + _BLOCK]))
+            store(start, np.stack(block))
+            progress.advance(task, len(block))
+
+
+def resized(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Return what the transforms' bilinear `v2.Resize` makes of an image: it asks Pillow, too."""
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[bool]:
+    """Let the others wait that would build the same file; False where there are no locks.
+
+    The lock ends with the process, however that ends.
+    """
+    lock = FileLock(f"{file}.lock")
+    try:
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            log.info("%s is being built by another process, which is waited for", file)
+            lock.acquire()
+        locked = True
+    except (NotImplementedError, OSError):
+        locked = False  # each builds a file of its own then, and the last one stays
+    try:
+        yield locked
+    finally:
+        lock.release()
+
+
+def _require_writable(folder: Path) -> None:
+    probe = folder / f".{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"Cannot write a cache into {folder.absolute()}: {error}. "
+        "Choose another folder (data.cache_folder=<folder>), or data.cache=memory or none."
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming in a folder outlast a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

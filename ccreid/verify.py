@@ -1,0 +1,121 @@
+"""Check a benchmark before training on it: `python -m ccreid.verify data=prcc`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+
+from ccreid.config import (
+    CONF_DIR,
+    compose_benchmarks,
+    guarded,
+    list_benchmarks,
+    run_verb,
+    show_error,
+)
+from ccreid.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.progress import Progress, TaskID
+
+    from ccreid.data.benchmarks.base import Benchmark
+
+
+def verify(cfg: DictConfig) -> bool:
+    """Check the benchmarks and show what was found; return whether training on them is right.
+
+    `benchmarks=all` means every benchmark with published counts; of these, one that is not found
+    is told but is not wrong.
+
+    Raises:
+        CCReIDError: an unknown benchmark or impossible setting, or a manifest cannot be written.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ccreid import report
+    from ccreid.build import instantiate
+    from ccreid.callbacks.verification_report import verification_report
+    from ccreid.data.verification.checks import verify_benchmark
+
+    require(isinstance(cfg.workers, int) and cfg.workers >= 0, "workers", cfg.workers, "at least 0")
+    nodes = _data_nodes(cfg)
+    kinds = {name: _kind(node) for name, node in nodes.items()}
+    if every := cfg.benchmarks == "all":
+        kinds = {name: kind for name, kind in kinds.items() if kind.counts}
+    results = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        for name, kind in kinds.items():
+            bar = progress.add_task(f"Reading {name}", total=None)
+            results.append(
+                verify_benchmark(
+                    name,
+                    kind,
+                    partial(instantiate, nodes[name].benchmark),
+                    Path(cfg.manifest) if cfg.images else None,
+                    cfg.workers,
+                    partial(_move, progress, bar),
+                )
+            )
+            progress.remove_task(bar)
+    fine = {"right", "not found"} if every else {"right"}
+    right = all(result.status in fine for result in results)
+    if cfg.json:
+        found = {"right": right, "benchmarks": [result.as_dict() for result in results]}
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    else:
+        report.show(verification_report(results, all_offered=every))
+    return right
+
+
+def _data_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Return the config node of every benchmark to check."""
+    if cfg.benchmarks is None:
+        if cfg.get("data") is None:
+            offered = ", ".join(list_benchmarks())
+            raise ConfigError(
+                f"Say which: data=<one of: {offered}>, benchmarks=[several] or benchmarks=all"
+            )
+        return {_kind(cfg.data).name: cfg.data}
+    if cfg.get("data") is not None:
+        raise ConfigError("Give data=<one benchmark> or benchmarks=[several], not both.")
+    names = cfg.benchmarks
+    if isinstance(names, str):
+        names = list_benchmarks() if names == "all" else [names]
+    return compose_benchmarks(list(names), cfg.root)
+
+
+def _kind(node: DictConfig) -> type[Benchmark]:
+    from hydra.utils import get_class
+
+    kind: type[Benchmark] = get_class(node.benchmark._target_)
+    return kind
+
+
+def _move(progress: Progress, bar: TaskID, done: int, total: int) -> None:
+    progress.update(bar, completed=done, total=total)
+
+
+def _check(cfg: DictConfig) -> None:
+    if not verify(cfg):
+        sys.exit(1)
+
+
+@hydra.main(config_path=str(CONF_DIR), config_name="verify", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Hydra's entry."""
+    guarded(_check, cfg)
+
+
+if __name__ == "__main__":
+    sys.argv = ["json=true" if argument == "--json" else argument for argument in sys.argv]
+    if {"-m", "--multirun"} & set(sys.argv):
+        show_error(ConfigError("Check several benchmarks with benchmarks=[prcc,ltcc], without -m."))
+        sys.exit(2)
+    run_verb(main, "verify")

@@ -1,0 +1,102 @@
+"""One checkpoint on several benchmarks, on video, and on a single-shot gallery."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ccreid.data.benchmarks.ccvid import CCVID
+from ccreid.data.benchmarks.ltcc import LTCC
+from ccreid.data.benchmarks.prcc import PRCC
+from ccreid.errors import ConfigError
+from ccreid.evaluate import evaluate
+from ccreid.train import train
+from tests.conftest import TINY
+from tests.miniature.ccvid import write_ccvid
+from tests.miniature.ltcc import write_ltcc
+from tests.miniature.prcc import write_prcc
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    from ccreid.config import compose
+
+    folder = tmp_path_factory.mktemp("run")
+    cfg = compose("train", [*TINY, "method=baseline", "debug=fast", f"output_dir={folder}"])
+    return train(cfg).checkpoint
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    for benchmark, write in ((PRCC, write_prcc), (LTCC, write_ltcc), (CCVID, write_ccvid)):
+        monkeypatch.setattr(benchmark, "counts", {})
+        write(tmp_path)
+    return tmp_path
+
+
+def test_several_benchmarks_give_what_each_gives_alone(checkpoint, root, tiny_config, capsys):
+    def run(*overrides, folder):
+        return evaluate(
+            tiny_config(
+                f"checkpoint={checkpoint}", *overrides, folder=folder, config_name="evaluate"
+            )
+        )
+
+    together = run("benchmarks=[prcc,ltcc,ccvid]", f"root={root}", folder="together")
+    shown = capsys.readouterr().out
+    assert "rank-1/mAP (%)" in shown
+    for name in ("prcc", "ltcc", "ccvid"):
+        alone = run(f"data={name}", f"data.root={root}", folder=name)
+        assert alone.items() <= together.items()
+    written = json.loads((root / "together" / "metrics.json").read_text())
+    assert together.items() <= written.items()
+    assert (root / "together" / "pictures" / "ltcc" / "ranked_cc.png").stat().st_size > 0
+    single = together["test/prcc/cc_single_shot/mAP"]
+    assert 0 < single <= 1
+    # Two people and one image of each: a query is first or second.
+    assert single == pytest.approx((1 + together["test/prcc/cc_single_shot/rank1"]) / 2)
+
+
+def test_data_and_benchmarks_exclude_each_other(checkpoint, tiny_config):
+    for overrides, message in (
+        (["data=virtual", "benchmarks=[virtual]"], "not both"),
+        (["benchmarks=[virtual,virtual]"], "once"),
+        (["benchmarks=[vritual]"], "Did you mean 'virtual'"),
+    ):
+        cfg = tiny_config(f"checkpoint={checkpoint}", *overrides, config_name="evaluate")
+        with pytest.raises(ConfigError, match=message):
+            evaluate(cfg)
+
+
+@pytest.mark.parametrize("method", ["baseline", "fire2"])
+def test_image_methods_train_on_video_unchanged(root, tiny_config, method):
+    cfg = tiny_config(
+        f"method={method}",
+        "data=ccvid",
+        f"data.root={root}",
+        "debug=fast",
+        "data.identities_per_batch=2",
+        "data.images_per_identity=2",
+    )
+    result = train(cfg)
+    assert np.isfinite(result.metrics["test/ccvid/cc/mAP"])
+    assert (result.output_dir / "pictures" / "ranked_cc.png").stat().st_size > 0
+
+
+def test_pictures_of_a_benchmark_that_wants_it_hide_faces(root, tmp_path):
+    from PIL import Image
+
+    from ccreid.report import _picture
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(64, 32, 3), dtype=np.uint8)
+    ccvid, prcc = CCVID(root), PRCC(root)
+    for benchmark, hidden in ((ccvid, True), (prcc, False)):
+        sample = benchmark.query[0]
+        Image.fromarray(pixels).save(tmp_path / "noise.png")
+        shown = np.array(
+            _picture(replace(sample, path=str(tmp_path / "noise.png"), frames=()), benchmark)
+        )
+        np.testing.assert_array_equal(shown[16:], pixels[16:])
+        assert len(np.unique(shown[:16].reshape(-1, 3), axis=0)) == (16 if hidden else 512)
