@@ -1,0 +1,1 @@
+"""What makes masks and captions where a benchmark has none: networks and services, run once."""
