@@ -77,10 +77,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         results = everything[benchmark.name]
         report.show(metrics_table(results, benchmark.name))
         metrics |= flat_metrics(results, benchmark.name)
-        folder = output_dir / "pictures"
-        report.draw_pictures(
-            results, benchmark, folder if len(benchmarks) == 1 else folder / benchmark.name
-        )
+        name = "" if len(benchmarks) == 1 else benchmark.name
+        report.write_queries(results, benchmark, output_dir / f"{name}_queries.npz".lstrip("_"))
+        report.draw_pictures(results, benchmark, output_dir / "pictures" / name)
     if len(benchmarks) > 1:
         report.show(matrix_table(everything))
     if method.uses_camera:

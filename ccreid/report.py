@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from rich.console import Console, RenderableType
@@ -19,7 +20,7 @@ import ccreid
 from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.files import read_image
 from ccreid.data.protocols import Protocol
-from ccreid.data.sample import Sample
+from ccreid.data.sample import Sample, ids
 from ccreid.errors import ConfigError
 from ccreid.jobs import METRICS, require_usable
 from ccreid.processes import process_rank
@@ -122,6 +123,28 @@ def write_metrics(metrics: Mapping[str, float | int | str], output_dir: Path) ->
     part = output_dir / f"{METRICS}.part"
     part.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
     os.replace(part, output_dir / METRICS)
+
+
+def write_queries(
+    results: Mapping[str, RetrievalResults | RepeatedResults], benchmark: Benchmark, path: Path
+) -> None:
+    """Write what became of each query, from which intervals by person can be computed.
+
+    The file is a NumPy archive of int64 and float64 arrays [Q] under `<protocol>/pid`,
+    `<protocol>/average_precision` and `<protocol>/first_hit_rank`, of the first trial where there
+    are several; NaN and -1 mark a query without a match.
+    """
+    arrays = {}
+    for protocol in benchmark.protocols:
+        first = results[protocol.name].trials[0]
+        pids = ids([benchmark.query[i] for i in protocol.select_query(benchmark.query)], "pid")
+        for name, values in (
+            ("pid", pids),
+            ("average_precision", first.average_precision),
+            ("first_hit_rank", first.first_hit_rank),
+        ):
+            arrays[f"{protocol.name}/{name}"] = values
+    np.savez_compressed(path, **arrays)
 
 
 def draw_pictures(

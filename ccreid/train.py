@@ -97,6 +97,7 @@ def train(cfg: DictConfig) -> TrainResult:
             if method.uses_camera:
                 report.show(camera_note([data.benchmark.name]))
             report.write_metrics(metrics, output_dir)
+            report.write_queries(results, data.benchmark, output_dir / "queries.npz")
             report.draw_pictures(results, data.benchmark, output_dir / "pictures")
             report.show(f"Everything of this run is in {output_dir}")
     return TrainResult(output_dir, checkpoint, metrics)

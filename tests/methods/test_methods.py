@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning import Trainer
@@ -48,6 +49,12 @@ def test_a_run_leaves_everything_in_its_folder(runs, method):
         assert metrics[key] > 0
     assert metrics["seed"] == 0
     assert metrics["versions/torch"] == torch.__version__
+    with np.load(result.output_dir / "queries.npz", allow_pickle=False) as queries:
+        assert len(set(queries["cc/pid"].tolist())) == 32
+        mean = np.nanmean(queries["cc/average_precision"])
+        assert mean == pytest.approx(metrics["test/virtual/cc/mAP"])
+        first = queries["cc/first_hit_rank"] == 1
+        assert first.mean() == pytest.approx(metrics["test/virtual/cc/rank1"])
     for file in ("config.yaml", "metrics.csv", "checkpoints/last.ckpt", "pictures/ranked_cc.png"):
         assert (result.output_dir / file).stat().st_size > 0
     header = (result.output_dir / "metrics.csv").read_text().splitlines()[0].split(",")
