@@ -8,6 +8,7 @@ writes results.json and table.md beside it. Stopped and started again it goes on
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -35,10 +36,8 @@ def main() -> None:
                 run([*plan["shared"], *overrides, f"seed={seed}"], runs / f"{name}_{seed}")
     results = {}
     for name in plan["settings"]:
-        seeds = {
-            seed: read(folder) for seed in plan["seeds"] if (folder := runs / f"{name}_{seed}")
-        }
-        results[name] = {str(seed): found for seed, found in seeds.items() if found}
+        seeds = {str(seed): read(runs / f"{name}_{seed}") for seed in plan["seeds"]}
+        results[name] = {seed: found for seed, found in seeds.items() if found}
     (arguments.folder / "results.json").write_text(
         json.dumps(results, indent=1, sort_keys=True) + "\n"
     )
@@ -55,8 +54,10 @@ def run(overrides: list[str], folder: Path) -> None:
     command = [sys.executable, "-m", "ccreid.train", *overrides, f"hydra.run.dir={folder}"]
     if (checkpoint := folder / "checkpoints" / "last.ckpt").exists():
         command.append(f"resume={checkpoint}")
+    elif folder.exists():  # it died in its first epoch
+        shutil.rmtree(folder)
     print(" ".join(command[1:]), flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".log"), "a") as log:
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
 
