@@ -59,6 +59,8 @@ def build_datamodule(cfg: DictConfig, requires: Iterable[str] = ()) -> ReIDDataM
         captions=_captions(cfg) if "captions" in requires else None,
         sampler=cfg.data.sampler,
         outfits_per_identity=cfg.data.outfits_per_identity,
+        validation=cfg.data.validation,
+        validation_people=cfg.data.validation_people,
     )
     size, transforms = (
         (cfg.input.height, cfg.input.width),
@@ -165,6 +167,16 @@ def build_trainer(cfg: DictConfig, callbacks: Iterable[Callback]) -> Trainer:
             f"{trainer.world_size}, or trainer.devices to a divisor."
         )
     return trainer
+
+
+def require_monitored(callbacks: Iterable[Callback], data: ReIDDataModule) -> None:
+    """Raise a ConfigError if a callback chooses by held-out people and nobody is held out."""
+    monitored = [str(getattr(callback, "monitor", None)) for callback in callbacks]
+    if data.validation is None and any(name.startswith("val/") for name in monitored):
+        raise ConfigError(
+            "A callback chooses by the metrics of held-out people, but nobody is held out: set "
+            "data.validation=identities, or callbacks=default."
+        )
 
 
 def choose_precision(name: str, accelerator: str) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -134,7 +135,7 @@ def write_queries(
     `<protocol>/average_precision` and `<protocol>/first_hit_rank`, of the first trial where there
     are several; NaN and -1 mark a query without a match.
     """
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for protocol in benchmark.protocols:
         first = results[protocol.name].trials[0]
         pids = ids([benchmark.query[i] for i in protocol.select_query(benchmark.query)], "pid")

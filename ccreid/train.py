@@ -46,6 +46,7 @@ def train(cfg: DictConfig) -> TrainResult:
         choose_precision,
         instantiate,
         method_class,
+        require_monitored,
     )
     from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
     from ccreid.callbacks.loggers import finishing
@@ -71,6 +72,7 @@ def train(cfg: DictConfig) -> TrainResult:
     method = build_method(cfg, data.sizes)
     method.provenance = provenance(cfg, data.sizes)
     callbacks = instantiate(cfg.callbacks)
+    require_monitored(callbacks.values(), data)
     trainer = build_trainer(cfg, callbacks.values())
     trained = resume is None or resume.epoch < cfg.trainer.max_epochs
     if not trained:

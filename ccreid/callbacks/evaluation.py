@@ -135,10 +135,14 @@ def flat_metrics(results: Results, benchmark: str, split: str = "test") -> dict[
 
 
 class Evaluation(Callback):
-    """Evaluates after the last epoch and, if asked, every n epochs before it.
+    """Evaluates the test people after the last epoch and, if asked, every n epochs before it.
+
+    Where train people are held out for validation, it is they who are evaluated every n epochs, the
+    last one included, under `val/...`; `val/mAP` is the mean AP of the cloth-changing protocol (of
+    the first one where there is none), for a checkpoint callback to monitor.
 
     Args:
-        every_n_epochs: 0 evaluates after the last epoch only.
+        every_n_epochs: 0 evaluates after the last epoch only, held-out people after every epoch.
         settings: how.
 
     Attributes:
@@ -153,11 +157,29 @@ class Evaluation(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate when this epoch's turn has come and more are to follow."""
+        method: Method = pl_module  # type: ignore[assignment]
         epoch = trainer.current_epoch + 1
-        if self.every_n_epochs and epoch % self.every_n_epochs == 0 and epoch != trainer.max_epochs:
-            self._evaluate(pl_module)
-            values = {name: torch.tensor(value) for name, value in self.metrics.items()}
-            pl_module.log_dict(values, sync_dist=True)  # equal on all ranks
+        held_out = method.datamodule.validation
+        every = self.every_n_epochs or (1 if held_out else 0)
+        is_last = epoch == trainer.max_epochs
+        if not every or (epoch % every and not is_last) or (is_last and held_out is None):
+            return
+        if held_out is None:
+            self._evaluate(method)
+            metrics = self.metrics
+        else:
+            metrics = self._validate(method, held_out)
+        values = {name: torch.tensor(value) for name, value in metrics.items()}
+        pl_module.log_dict(values, sync_dist=True)  # equal on all ranks
+
+    def _validate(self, method: Method, held_out: Benchmark) -> dict[str, float]:
+        data = method.datamodule
+        results = evaluate_method(
+            method, held_out, data.test_transform, self.settings, read=data.read
+        )
+        chosen = results.get("cc", next(iter(results.values())))
+        metrics = flat_metrics(results, held_out.name, split="val")
+        return {**metrics, "val/mAP": chosen.metrics()["mAP"]}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the trained network, averaged weights included where they are asked for."""

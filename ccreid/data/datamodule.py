@@ -26,10 +26,12 @@ from ccreid.data.parsing import ParsingStore
 from ccreid.data.sample import Batch, Sample, contiguous_labels, ids, manifest
 from ccreid.data.samplers import Draw, PKSampler
 from ccreid.data.transforms import TestTransform, TrainTransform, seeded
+from ccreid.data.validation import HeldOut
 from ccreid.errors import ConfigError, DataError, require
 from ccreid.processes import require_same_on_all_ranks
 
 SAMPLERS = ("pk", "cross_clothes")
+VALIDATIONS = ("none", "identities")
 
 
 class ReIDDataModule(LightningDataModule):
@@ -48,10 +50,13 @@ class ReIDDataModule(LightningDataModule):
         captions: settings of `CaptionStore`, used when `requires` names it.
         sampler: `pk`, or `cross_clothes` (`CrossClothesPKSampler`).
         outfits_per_identity: C of that sampler.
+        validation: `none`, or `identities`: train people are held out to be evaluated on.
+        validation_people: the share of the train people that is held out.
 
     Attributes:
         train: what an epoch draws from: the train images, or pieces of the train tracklets.
-        notes: what a person wants to know of the side information, one sentence each.
+        validation: the held-out people, or None.
+        notes: what a person wants to know of the data, one sentence each.
 
     Raises:
         DataError: required side information is missing, or no query of a protocol has a match.
@@ -73,6 +78,8 @@ class ReIDDataModule(LightningDataModule):
         captions: Mapping[str, Any] | None = None,
         sampler: str = "pk",
         outfits_per_identity: int = 4,
+        validation: str = "none",
+        validation_people: float = 0.2,
     ) -> None:
         super().__init__()
         require(workers >= 0, "data.workers", workers, "at least 0")
@@ -88,8 +95,16 @@ class ReIDDataModule(LightningDataModule):
         self.workers = workers
         self.seed = seed
         self.sampler_name, self.outfits_per_identity = sampler, outfits_per_identity
-        self.train = tuple(training_samples(benchmark.train, benchmark.clips))
+        wanted = f"one of {', '.join(VALIDATIONS)}"
+        require(validation in VALIDATIONS, "data.validation", validation, wanted)
         self.notes: list[str] = []
+        self.validation: HeldOut | None = None
+        trained_on = benchmark.train
+        if validation == "identities":
+            self.validation = HeldOut(benchmark, validation_people)
+            trained_on = self.validation.train
+            self.notes.append(self.validation.describe())
+        self.train = tuple(training_samples(trained_on, benchmark.clips))
         self.parsing: ParsingStore | None = None
         self.captions: CaptionStore | None = None
         if "parsing" in requires:
