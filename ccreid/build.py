@@ -15,6 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from ccreid.data.cache import image_reader
+from ccreid.data.cache_files import Resizing
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.errors import CCReIDError, ConfigError, require
 from ccreid.features import evaluating
@@ -62,12 +63,12 @@ def build_datamodule(cfg: DictConfig, requires: Iterable[str] = ()) -> ReIDDataM
         validation=cfg.data.validation,
         validation_people=cfg.data.validation_people,
     )
-    size, transforms = (
-        (cfg.input.height, cfg.input.width),
-        (data.train_transform, data.test_transform),
-    )
     data.read = image_reader(  # last, so that nothing is missing when a long build begins
-        data.benchmark, cfg.data.cache, *size, transforms, cfg.data.cache_folder
+        data.benchmark,
+        cfg.data.cache,
+        Resizing(**cfg.input),
+        (data.train_transform, data.test_transform),
+        cfg.data.cache_folder,
     )
     return data
 

@@ -17,6 +17,8 @@ from ccreid.errors import CheckpointError, ConfigError
 from ccreid.jobs import changed_settings
 from ccreid.methods.base import Method
 
+_PLACES = ("root", "archive", "file", "folder", "workers", "cache", "cache_folder", "check_files")
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -99,7 +101,7 @@ def _decisive(config: Any) -> dict[str, Any]:
     parts = ("benchmark", "parsing", "captions")
     kept["data"] |= {part: dict(kept["data"][part]) for part in parts}
     for node in (kept["data"], *(kept["data"][part] for part in parts)):
-        for name in ("root", "archive", "file", "folder", "workers", "cache", "cache_folder"):
+        for name in _PLACES:
             node.pop(name, None)
     return kept
 

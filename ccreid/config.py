@@ -74,18 +74,21 @@ def compose(
     raise ConfigError(_explain_key(problem, known))
 
 
-def compose_benchmarks(names: Sequence[str], root: str | None = None) -> dict[str, DictConfig]:
+def compose_benchmarks(
+    names: str | Sequence[str], root: str | None = None
+) -> dict[str, DictConfig]:
     """Return the `data` node of each benchmark, each composed on its own.
 
     Args:
-        names: as `data=` takes them.
+        names: as `data=` takes them; a text is one name.
         root: where they lie; None for the environment variable CCREID_DATA.
 
     Raises:
         ConfigError: a name is unknown or given twice, or there is none.
     """
+    names = [names] if isinstance(names, str) else list(names)
     if not names or len(set(names)) < len(names):
-        raise ConfigError(f"benchmarks={list(names)}: name each benchmark once, and at least one.")
+        raise ConfigError(f"benchmarks={names}: name each benchmark once, and at least one.")
     nodes = {name: compose("evaluate", [f"data={name}", "checkpoint=none"]).data for name in names}
     for node in nodes.values():
         if root is not None and "root" in node:

@@ -31,6 +31,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from ccreid.callbacks.tables import camera_note, matrix_table, metrics_table
     from ccreid.checkpoint import load_checkpoint
     from ccreid.data.cache import image_reader
+    from ccreid.data.cache_files import Resizing
     from ccreid.data.datamodule import unanswerable_queries
 
     if OmegaConf.is_missing(cfg, "checkpoint"):
@@ -42,7 +43,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         for key, value in cfg[node].items():
             if value is None:
                 cfg[node][key] = checkpoint.config[node][key]
-    nodes = _data_nodes(cfg, checkpoint.config.data)
+    trained_on = checkpoint.config.data
+    nodes = _data_nodes(cfg, trained_on)
     output_dir = report.prepare_run(cfg)
     benchmarks = [instantiate(node.benchmark) for node in nodes]
     report.write_config(cfg, output_dir)
@@ -55,8 +57,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         image_reader(
             benchmark,
             "disk" if node.get("cache") == "disk" else "none",  # every image is read only once
-            cfg.input.height,
-            cfg.input.width,
+            Resizing(**cfg.input),
             (transform,),
             node.get("cache_folder"),
             splits=("query", "gallery"),
@@ -64,8 +65,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         for node, benchmark, transform in zip(nodes, benchmarks, transforms, strict=True)
     ]
     everything = {}
-    trained_on = checkpoint.config.data.benchmark._target_
-    same = [node.benchmark._target_ == trained_on for node in nodes]
+    same = [_people_and_cameras(node) == _people_and_cameras(trained_on) for node in nodes]
     with Progress(console=report.console, transient=True) as progress:
         for given in zip(benchmarks, transforms, readers, same, strict=True):
             benchmark, transform, read, cameras = given
@@ -76,6 +76,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     for benchmark in benchmarks:
         results = everything[benchmark.name]
         report.show(metrics_table(results, benchmark.name))
+        report.show("\n".join(map(str, benchmark.protocols)))
         metrics |= flat_metrics(results, benchmark.name)
         name = "" if len(benchmarks) == 1 else benchmark.name
         report.write_queries(results, benchmark, output_dir / f"{name}_queries.npz".lstrip("_"))
@@ -90,6 +91,17 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
+def _people_and_cameras(node: DictConfig) -> dict[str, object]:
+    """Return what tells a benchmark from another; a published one is the same wherever it lies."""
+    from hydra.utils import get_class
+    from omegaconf import OmegaConf
+
+    settings = OmegaConf.to_container(node.benchmark, resolve=True)
+    assert isinstance(settings, dict)
+    is_published = bool(get_class(node.benchmark._target_).counts)  # type: ignore[attr-defined]
+    return {str(key): v for key, v in settings.items() if not (is_published and key == "root")}
+
+
 def _data_nodes(cfg: DictConfig, trained_on: DictConfig) -> list[DictConfig]:
     """Return the config node of every benchmark to evaluate, with the input size of `cfg`."""
     from omegaconf import open_dict
@@ -97,15 +109,15 @@ def _data_nodes(cfg: DictConfig, trained_on: DictConfig) -> list[DictConfig]:
     if cfg.benchmarks is not None:
         if cfg.get("data") is not None:
             raise ConfigError("Give data=<one benchmark> or benchmarks=[several], not both.")
-        nodes = list(compose_benchmarks(list(cfg.benchmarks), cfg.root).values())
+        nodes = list(compose_benchmarks(cfg.benchmarks, cfg.root).values())
     else:
         if cfg.get("data") is None:
             with open_dict(cfg):
                 cfg.data = trained_on
         nodes = [cfg.data]
     for node in nodes:
-        for side in ("height", "width"):  # those of a checkpoint are resolved, not references
-            node.test_transform[side] = cfg.input[side]
+        for setting, value in cfg.input.items():  # a checkpoint's are resolved, not references
+            node.test_transform[setting] = value
     return nodes
 
 

@@ -76,7 +76,7 @@ def job_settings(cfg: DictConfig) -> str:
         settings.pop("logger", None)
         if "output_dir" in settings:
             settings.output_dir = "."
-        for name in ("cache", "cache_folder"):
+        for name in ("cache", "cache_folder", "check_files"):
             settings.get("data", {}).pop(name, None)
     return json.dumps(OmegaConf.to_container(settings, resolve=True), indent=1, sort_keys=True)
 

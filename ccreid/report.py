@@ -16,12 +16,15 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from rich.console import Console, RenderableType
+from rich.progress import Progress
 
 import ccreid
 from ccreid.data.benchmarks.base import Benchmark
+from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.files import read_image
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample, ids
+from ccreid.data.whole_files import require_whole_files
 from ccreid.errors import ConfigError
 from ccreid.jobs import METRICS, require_usable
 from ccreid.processes import process_rank
@@ -79,6 +82,24 @@ def prepare_run(cfg: DictConfig) -> Path:
         return output_dir
     require_usable(output_dir, resumed=cfg.get("resume") is not None)
     return output_dir
+
+
+def check_files(data: ReIDDataModule) -> None:
+    """Look at every file that training and its evaluation will read, with a bar; once, on rank 0.
+
+    Raises:
+        DataError: some are missing or cut short.
+    """
+    if process_rank() != 0:
+        return
+    benchmark = data.benchmark
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("look at all files", total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, advance=done, total=total)
+
+        require_whole_files((*data.train, *benchmark.query, *benchmark.gallery), advance)
 
 
 def require_unfinished(output_dir: Path, checkpoint: str) -> None:

@@ -64,6 +64,8 @@ def train(cfg: DictConfig) -> TrainResult:
     if resume is not None:
         resume.require_same_sizes(data.sizes)
     report.show(dataset_table(data))
+    if cfg.data.check_files:
+        report.check_files(data)
     report.show(
         f"recipe: {cfg.recipe_name}"
         if cfg.recipe_name

@@ -69,6 +69,7 @@ def test_an_unreadable_image_is_named_without_a_traceback(tmp_path, split, worke
         "data.identities_per_batch=2",
         f"data.archive={archive}",
         f"data.workers={workers}",
+        "data.check_files=false",
         cwd=tmp_path,
     )
     assert code == 2
@@ -79,6 +80,16 @@ def test_an_unreadable_image_is_named_without_a_traceback(tmp_path, split, worke
     if split == "query":  # training was not in vain
         (checkpoint,) = tmp_path.rglob("last.ckpt")
         assert checkpoint.stat().st_size > 0
+
+
+def test_damaged_files_are_refused_before_the_first_epoch(tmp_path):
+    archive = damaged_archive(tmp_path / "damaged.zip", "gallery")
+    settings = ("data.identities_per_batch=2", f"data.archive={archive}")
+    code, output = verb("train", *TINY, "method=baseline", "debug=fast", *settings, cwd=tmp_path)
+    assert code == 2
+    assert "is not a whole image" in output
+    assert "23 more files are damaged" in output
+    assert "Epoch" not in output
 
 
 def test_a_used_folder_stays_as_it_is(tmp_path):

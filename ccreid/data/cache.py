@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from ccreid.data.benchmarks.base import SPLITS, Benchmark
-from ccreid.data.cache_files import GIB, Pixels, decode_all, fingerprint, open_or_build, resized
+from ccreid.data.cache_files import GIB, Pixels, Resizing, decode_all, fingerprint, open_or_build
 from ccreid.data.files import Reader, read_image
 from ccreid.data.transforms import seeded
 from ccreid.errors import ConfigError, DataError, require
@@ -33,8 +33,7 @@ Transform = Callable[[Image.Image], Any]
 def image_reader(
     benchmark: Benchmark,
     cache: str,
-    height: int,
-    width: int,
+    resize: Resizing,
     transforms: Iterable[Transform],
     folder: Path | str | None = None,
     splits: Sequence[str] = SPLITS,
@@ -45,8 +44,7 @@ def image_reader(
         benchmark: whose images to read; of tracklets all frames.
         cache: `none`; `memory`, one array per process, which forked loader workers share; or
             `disk`, memory-mapped files, which all processes and later runs share.
-        height: of the network's input in pixels.
-        width: the same.
+        resize: what every transform begins with.
         transforms: what the images are given to.
         folder: where the cache files lie; None: `.ccreid-cache` in the benchmark's root.
         splits: which images are going to be read.
@@ -59,19 +57,19 @@ def image_reader(
     if cache == "none":
         return read_image
     for transform in transforms:
-        _require_resizing_first(transform, cache, height, width)
+        _require_resizing_first(transform, cache, resize)
     root = benchmark.root if benchmark.root.is_dir() else benchmark.root.parent
     place = Path(folder).expanduser() if folder is not None else root / FOLDER
     parts = []
     for split in splits:
         samples = benchmark.splits[split]
         paths = list(dict.fromkeys(path for sample in samples for path in sample.image_paths))
-        name = f"{benchmark.name}-{split}-{height}x{width}"
+        name = f"{benchmark.name}-{split}-{resize}"
         if cache == "memory":
-            parts.append((paths, _in_memory(paths, height, width, name)))
+            parts.append((paths, _in_memory(paths, resize, name)))
         else:
-            file = place / f"{name}-{fingerprint(paths, root, height, width)}.npy"
-            parts.append((paths, open_or_build(paths, height, width, file)))
+            file = place / f"{name}-{fingerprint(paths, root, resize)}.npy"
+            parts.append((paths, open_or_build(paths, resize, file)))
     return CachedImages(parts)
 
 
@@ -123,30 +121,31 @@ class CachedImages:
         ]
 
 
-def _require_resizing_first(transform: Transform, cache: str, height: int, width: int) -> None:
+def _require_resizing_first(transform: Transform, cache: str, resize: Resizing) -> None:
     """Raise a ConfigError if a transform makes something else of a cached image than of a file.
 
     It is tried on noise, so that no transform needs to say what it does; often enough to meet what
     is done to every second image only.
     """
-    noise = np.random.default_rng(0).integers(0, 256, (2 * height + 1, 3 * width + 1, 3), np.uint8)
+    shape = (2 * resize.height + 1, 3 * resize.width + 1, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     image = Image.fromarray(noise)
     for seed in range(16):
         results = []
-        for given in (image, resized(image, height, width)):
+        for given in (image, resize(image)):
             with seeded(seed):
                 result = transform(given)
             results.append(result[0] if isinstance(result, tuple) else result)
         if not torch.equal(*results):
             raise ConfigError(
-                f"data.cache={cache} holds images of {height}×{width} pixels, but "
-                f"{type(transform).__name__} does not begin with resizing to that size: its "
-                "results would change. Set data.cache=none."
+                f"data.cache={cache} holds images of {resize} pixels, but "
+                f"{type(transform).__name__} does not begin with resizing to that: its results "
+                "would change. Set data.cache=none."
             )
 
 
-def _in_memory(paths: Sequence[str], height: int, width: int, name: str) -> Pixels:
-    shape = (len(paths), height, width, 3)
+def _in_memory(paths: Sequence[str], resize: Resizing, name: str) -> Pixels:
+    shape = (len(paths), resize.height, resize.width, 3)
     needed = int(np.prod(shape))
     remedy = "Set data.cache=disk, or data.cache=none."
     # More than the machine has would not be refused but end in a kill without a word.
@@ -163,5 +162,5 @@ def _in_memory(paths: Sequence[str], height: int, width: int, name: str) -> Pixe
     def store(start: int, block: Pixels) -> None:
         pixels[start : start + len(block)] = block
 
-    decode_all(paths, height, width, store, name, hidden=process_rank() != 0)
+    decode_all(paths, resize, store, name, hidden=process_rank() != 0)
     return pixels

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import PIL
@@ -39,7 +40,29 @@ _BLOCK = 256  # images decoded at a time: what a build holds in memory
 log = logging.getLogger(__name__)
 
 
-def fingerprint(paths: Iterable[str], root: Path, height: int, width: int) -> str:
+class Resizing(NamedTuple):
+    """The resize that the transforms begin with: `v2.Resize` asks Pillow, too.
+
+    Attributes:
+        height, width: of the result in pixels.
+        interpolation: `bilinear` or `bicubic`.
+    """
+
+    height: int
+    width: int
+    interpolation: str = "bilinear"
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the resized image."""
+        resampling = Image.Resampling[self.interpolation.upper()]
+        return image.resize((self.width, self.height), resampling)
+
+    def __str__(self) -> str:
+        how = "" if self.interpolation == "bilinear" else f"-{self.interpolation}"
+        return f"{self.height}x{self.width}{how}"
+
+
+def fingerprint(paths: Iterable[str], root: Path, resize: Resizing) -> str:
     """Return sixteen characters that differ where any cached pixel might.
 
     Raises:
@@ -47,7 +70,7 @@ def fingerprint(paths: Iterable[str], root: Path, height: int, width: int) -> st
     """
     # Another version of these may round a JPEG's colours otherwise.
     versions = f"{_LAYOUT} {PIL.__version__} {features.version('jpg')}"
-    digest = hashlib.sha256(f"{versions} {height}x{width}".encode())
+    digest = hashlib.sha256(f"{versions} {resize}".encode())
     above = f"{root}{os.sep}"
     for path in paths:
         digest.update(b"\0" + os.fsencode(path.removeprefix(above)) + b"\0" + _stamp(path).encode())
@@ -67,7 +90,7 @@ def _stamp(path: str) -> str:
         raise DataError(f"Cannot read {path}: {error}. Was the benchmark moved?") from None
 
 
-def open_or_build(paths: Sequence[str], height: int, width: int, file: Path) -> Pixels:
+def open_or_build(paths: Sequence[str], resize: Resizing, file: Path) -> Pixels:
     """Return the images of a cache file, memory-mapped; it is built if it is not there.
 
     Of several processes that want it at once, one builds and the others wait.
@@ -76,12 +99,12 @@ def open_or_build(paths: Sequence[str], height: int, width: int, file: Path) -> 
         DataError: an image is unreadable (the message names it), or the folder cannot be written or
             has no room for the file.
     """
-    shape = (len(paths), height, width, 3)
+    shape = (len(paths), resize.height, resize.width, 3)
     if not file.exists():
         _require_writable(file.parent)
         with _alone(file) as locked:
             if not file.exists():
-                _build(paths, shape, file, locked)
+                _build(paths, resize, shape, file, locked)
     try:
         pixels: Pixels = np.load(file, mmap_mode="r")
     except (OSError, ValueError) as error:
@@ -92,7 +115,11 @@ def open_or_build(paths: Sequence[str], height: int, width: int, file: Path) -> 
 
 
 def _build(
-    paths: Sequence[str], shape: tuple[int, int, int, int], file: Path, locked: bool
+    paths: Sequence[str],
+    resize: Resizing,
+    shape: tuple[int, int, int, int],
+    file: Path,
+    locked: bool,
 ) -> None:
     """Write a cache file; it has its name when, and only when, it is whole."""
     if locked:  # then whoever left these is dead
@@ -109,7 +136,7 @@ def _build(
         with open(part, "xb") as stream:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
-            decode_all(paths, *shape[1:3], lambda _, block: stream.write(block.data), file.stem)
+            decode_all(paths, resize, lambda _, block: stream.write(block.data), file.stem)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, file)
@@ -122,8 +149,7 @@ def _build(
 
 def decode_all(
     paths: Sequence[str],
-    height: int,
-    width: int,
+    resize: Resizing,
     store: Callable[[int, Pixels], object],
     name: str,
     hidden: bool = False,
@@ -132,8 +158,7 @@ def decode_all(
 
     Args:
         paths: the images.
-        height: of the result in pixels.
-        width: the same.
+        resize: to what.
         store: takes a block of images and the position of its first in the list, in their order.
         name: what the bar says.
         hidden: shows no bar.
@@ -143,7 +168,7 @@ def decode_all(
     """
 
     def decode(path: str) -> Pixels:
-        return np.asarray(resized(read_image(path), height, width))
+        return np.asarray(resize(read_image(path)))
 
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     console = Console(stderr=True)
@@ -156,11 +181,6 @@ def decode_all(
             block = list(pool.map(decode, paths[start : start + _BLOCK]))
             store(start, np.stack(block))
             progress.advance(task, len(block))
-
-
-def resized(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Return what the transforms' bilinear `v2.Resize` makes of an image: it asks Pillow, too."""
-    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 @contextmanager

@@ -37,7 +37,8 @@ class ClipRule:
     def __post_init__(self) -> None:
         for name in ("length", "stride", "piece"):
             value = getattr(self, name)
-            require(value >= 1, f"data.benchmark.clips.{name}", value, "at least 1")
+            fits = isinstance(value, int) and value >= 1
+            require(fits, f"data.benchmark.clips.{name}", value, "a whole number, 1 or more")
 
 
 CAL_CLIPS = ClipRule()

@@ -43,7 +43,8 @@ class Protocol:
     Attributes:
         name: `general`, `sc` (same clothes) or `cc` (cloth-changing).
         rule: which gallery images of the query's own person are junk; other people always count.
-        query_cameras, gallery_cameras: the cameras that take part; None means all.
+        query_cameras, gallery_cameras: the cameras that take part, as `camid`; None means all.
+        camera_names: the same in the benchmark's own names, for people.
         camera: the id that plays the camera in the rule; `none`: no two images share a camera.
         single_shot: 0 takes the whole gallery; n repeats the evaluation with n fixed draws of one
             gallery image per person and averages the metrics.
@@ -55,6 +56,7 @@ class Protocol:
     gallery_cameras: frozenset[int] | None = None
     camera: Literal["camid", "tracklet_id", "none"] = "camid"
     single_shot: int = 0
+    camera_names: str = ""
 
     def select_query(self, query: Sequence[Sample]) -> NDArray[np.int64]:
         """Return the positions of the queries that take part, ascending."""
@@ -104,8 +106,9 @@ class Protocol:
         return int(np.asarray(unanswerable).sum()), len(names["query_pid"])
 
     def __str__(self) -> str:
-        cameras = ""
-        if self.query_cameras is not None or self.gallery_cameras is not None:
+        cameras = f"{self.camera_names}; " if self.camera_names else ""
+        limited = self.query_cameras is not None or self.gallery_cameras is not None
+        if limited and not cameras:
             cameras = (
                 f"query cameras {_list(self.query_cameras)}, "
                 f"gallery cameras {_list(self.gallery_cameras)}; "

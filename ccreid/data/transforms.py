@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -134,7 +135,18 @@ def _resize(height: int, width: int, interpolation: str) -> v2.Transform:
     known = ("bilinear", "bicubic")
     wanted = f"one of {', '.join(known)}"
     require(interpolation in known, "interpolation of a transform", interpolation, wanted)
-    return v2.Resize((height, width), interpolation=v2.InterpolationMode(interpolation))
+    return _Resize((height, width), interpolation=v2.InterpolationMode(interpolation))
+
+
+class _Resize(v2.Resize):
+    """Resizes masks by the nearest pixel's centre; torchvision's are half a pixel off."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, tv_tensors.Mask):
+            return super().transform(inpt, params)
+        labels = inpt.as_subclass(Tensor)[None, None]
+        resized = interpolate(labels, tuple(self.size), mode="nearest-exact")[0, 0]
+        return tv_tensors.wrap(resized, like=inpt)
 
 
 _to_float = (

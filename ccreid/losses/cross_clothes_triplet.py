@@ -100,8 +100,10 @@ def cross_clothes_triplet_statistics(
         Tensors on the features' device, all scalar but the last: `active` (fraction of the triplets
         with a positive term), `positive_distance` and `negative_distance` (means over the
         triplets), `positives` (mean N over the anchors used), `fallback` (fraction of the anchors
-        used that fell back), `unused` (fraction of the anchors without a triplet), and `histogram`
-        [M + 1] (how many anchors used have N cross-clothes positives).
+        used that fell back), `unused` (fraction of the anchors without a triplet), `unpaired`
+        (fraction of the images not erased that see no such image of their person in another
+        outfit: many mean that the sampler is wrong), and `histogram` [M + 1] (how many anchors used
+        have N cross-clothes positives).
     """
     _require_choices(positives, distance, erased_as, reduce_n, fallback)
     identity = (features, pids, clothes_ids, erased)
@@ -110,6 +112,8 @@ def cross_clothes_triplet_statistics(
     triplets, used = mined.chosen.sum().clamp(min=1), mined.used.sum().clamp(min=1)
     active = (margin + mined.distance - negative > 0) & mined.chosen
     number = (mined.chosen & ~mined.fell_back[:, None]).sum(dim=1)
+    real = torch.ones_like(pids, dtype=torch.bool) if erased is None else ~erased
+    pairs = (pids[:, None] == pids) & (clothes_ids[:, None] != clothes_ids) & real
     histogram = torch.zeros(len(pids) + 1, dtype=torch.long, device=pids.device)
     return {
         "active": active.sum() / triplets,
@@ -118,6 +122,7 @@ def cross_clothes_triplet_statistics(
         "positives": number.sum() / used,
         "fallback": (mined.fell_back & mined.used).sum() / used,
         "unused": 1 - mined.used.float().mean(),
+        "unpaired": (real & ~pairs.any(dim=1)).sum() / real.sum().clamp(min=1),
         "histogram": histogram.scatter_add(0, number, mined.used.long()),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -72,7 +72,8 @@ class BCTri:
 
     Attributes:
         positives, include_own, distance, erased_as, reduce_n, fallback: see
-            `losses.cross_clothes_triplet.cross_clothes_triplet_loss`.
+            `losses.cross_clothes_triplet.cross_clothes_triplet_loss`. The distance is that of
+            `method.triplet=batch_hard`, too.
 
     Raises:
         ConfigError: an unknown choice.
@@ -80,7 +81,7 @@ class BCTri:
 
     positives: str = "per_outfit_hardest"
     include_own: bool = False
-    distance: str = "euclidean"
+    distance: Literal["euclidean", "cosine"] = "euclidean"
     erased_as: str = "extra_outfit"
     reduce_n: str = "sum"
     fallback: str = "same_outfit"

@@ -26,7 +26,8 @@ class CAL(Method):
 
     After `start_epoch` every step first trains C, with an optimiser of its own, to tell the outfits
     of all people from the feature; then the network is trained to be right about the person and to
-    leave C undecided between the person's own outfits. C is gone at test.
+    leave C undecided between the person's own outfits. C is gone at test. Gradients are clipped, if
+    at all, for the network alone.
 
     Args:
         backbone: images to feature maps.
@@ -139,7 +140,14 @@ class CAL(Method):
         return [{"params": own}]
 
     def on_fit_start(self) -> None:
-        """Make C's optimiser and note whose outfit each is."""
+        """Make C's optimiser and note whose outfit each is.
+
+        Raises:
+            ConfigError: gradients are to be accumulated, between which C would take steps.
+        """
+        together = self.trainer.accumulate_grad_batches
+        wanted = "1: the clothes classifier takes a step with every batch"
+        require(together == 1, "trainer.accumulate_grad_batches", together, wanted)
         data = self.datamodule
         clothes_pid = torch.empty(data.num_clothes, dtype=torch.long)
         clothes_pid[data.train_clothes_id] = data.train_pid

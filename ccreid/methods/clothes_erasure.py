@@ -80,7 +80,8 @@ class ClothesErasure:
         enabled: off: every batch is seen as it is.
         mode: `joint` (a batch and its erased twins), `replace` (images of the batch are erased with
             probability p), `alternate` (likewise in every second batch, none in the others).
-        p: probability that an image is erased; in `joint`, that it has twins.
+        p: probability that an image is erased; in `joint`, that it has twins. None is 1, in
+            `replace` 0.5, so that whole images are trained on as well.
         n_variants: twins per image, in `joint` only.
         region: `all`, `upper`, `lower`, or `random_subset` (per image one of the two, or both).
         clothes_set: `garment`, `garment_plus` (also shoes and bags), or canonical names.
@@ -102,7 +103,7 @@ class ClothesErasure:
 
     enabled: bool = True
     mode: str = "joint"
-    p: float = 1.0
+    p: float | None = None
     n_variants: int = 1
     region: str = "all"
     clothes_set: str | Sequence[str] = "garment"
@@ -124,7 +125,9 @@ class ClothesErasure:
         ):
             value = getattr(self, name)
             require(value in choices, f"method.cre.{name}", value, f"one of {', '.join(choices)}")
-        require(0 <= self.p <= 1, "method.cre.p", self.p, "between 0 and 1")
+        require(0 <= self.probability <= 1, "method.cre.p", self.p, "between 0 and 1")
+        swaps = self.fill == "swap" and self.dilate_px > 0  # would paste what is beside a garment
+        require(not swaps, "method.cre.dilate_px", self.dilate_px, "0 with method.cre.fill=swap")
         require(self.n_variants >= 1, "method.cre.n_variants", self.n_variants, "at least 1")
         require(self.dilate_px >= 0, "method.cre.dilate_px", self.dilate_px, "at least 0")
         weight = self.consistency_weight
@@ -140,6 +143,13 @@ class ClothesErasure:
                 require(value == plain, f"method.cre.{name}", value, wanted.format(plain))
             wanted = "keep or vertical_prior unless method.cre.mode=joint"
             require(self.on_bad_parse != "drop", "method.cre.on_bad_parse", "drop", wanted)
+
+    @property
+    def probability(self) -> float:
+        """That an image is erased or has twins."""
+        if self.p is None:
+            return 0.5 if self.mode == "replace" else 1.0
+        return self.p
 
     @property
     def clothes(self) -> tuple[int, ...]:
@@ -173,7 +183,8 @@ class ClothesErasure:
             return self._with_twins(images, labels, trusted, mean, augment, generator)
         if self.mode == "alternate" and turn % 2 == 0:
             return Views(augment(images, None), torch.zeros_like(trusted), None, 1)
-        drawn = torch.rand(len(images), generator=generator, device=images.device) < self.p
+        drawn = torch.rand(len(images), generator=generator, device=images.device)
+        drawn = drawn < self.probability
         garments = self._garments(labels, trusted, generator) * drawn[:, None, None]
         erased = erase_clothes(images, garments, self.fill, mean, generator)
         return Views(augment(erased, None), _any_pixel(garments), None, 1)
@@ -190,13 +201,14 @@ class ClothesErasure:
         whole = torch.zeros_like(trusted)
         views, erased, kept = [augment(images, None)], [whole], [~whole]
         for _ in range(self.n_variants):
-            drawn = torch.rand(len(images), generator=generator, device=images.device) < self.p
+            drawn = torch.rand(len(images), generator=generator, device=images.device)
+            drawn = drawn < self.probability
             garments = self._garments(labels, trusted, generator)
             twins = erase_clothes(images, garments, self.fill, mean, generator)
             views.append(augment(twins, generator))
             erased.append(_any_pixel(garments))
             kept.append(drawn & trusted if self.on_bad_parse == "drop" else drawn)
-        all_kept = self.p == 1 and self.on_bad_parse != "drop"
+        all_kept = self.probability == 1 and self.on_bad_parse != "drop"
         return Views(
             torch.cat(views),
             torch.cat(erased),
@@ -222,9 +234,11 @@ class ClothesErasure:
         upper, lower = (any_of(garments, label_numbers(REGIONS[r])) for r in ("upper", "lower"))
         if self.region != "random_subset":
             return garments * (upper if self.region == "upper" else lower)
-        # 0: upper alone, 1: lower alone, 2: both
+        # 0: upper alone, 1: lower alone, 2: both; whoever shows one of them only loses that one
         draw = torch.randint(3, (len(garments), 1, 1), generator=generator, device=garments.device)
-        return garments * ((upper & (draw != 1)) | (lower & (draw != 0)))
+        takes_upper = (draw != 1) | ~lower.flatten(1).any(dim=1)[:, None, None]
+        takes_lower = (draw != 0) | ~upper.flatten(1).any(dim=1)[:, None, None]
+        return garments * ((upper & takes_upper) | (lower & takes_lower))
 
 
 def _any_pixel(garments: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ class CREBSGA(Method):
             columns = tuple(column[columns[-1]] for column in columns)
         pooled, pid, clothes_id, erased, _ = columns
         if self.triplet == "batch_hard":
-            return batch_hard_triplet_loss(pooled, pid, self.margin)
+            return batch_hard_triplet_loss(pooled, pid, self.margin, self.bctri.distance)
         settings = {"erased": erased, **self.bctri.settings}
         statistics = cross_clothes_triplet_statistics(
             pooled, pid, clothes_id, self.margin, **settings
@@ -225,11 +225,11 @@ class CREBSGA(Method):
     def on_fit_start(self) -> None:
         """Refuse masks that show no garments, and the loader's random erasing beside this one."""
         masks = self.datamodule.parsing
-        if self.cre.enabled and not self.cre.force and masks and not masks.schema.has_garments:
+        if self.cre.enabled and not self.cre.force and masks and not masks.has_garments:
             raise ConfigError(
-                f"The masks' schema {masks.schema.name} tells no garments from limbs, so clothes "
-                "cannot be erased by it. Take other masks, method.cre.enabled=false, or, knowing "
-                "that skin goes as well, method.cre.force=true."
+                "These masks were made by a network that tells no garments from limbs (pascal7): "
+                "clothes cannot be erased by them. Take other masks, method.cre.enabled=false, or, "
+                "knowing that skin goes as well, method.cre.force=true."
             )
         steps = self.datamodule.train_transform.steps.transforms
         if any(isinstance(step, RandomErasing) for step in steps):

@@ -27,6 +27,7 @@ from PIL import Image
 
 from ccreid.data.benchmarks.virtual import Virtual
 from ccreid.data.cache import CACHES, image_reader
+from ccreid.data.cache_files import Resizing
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.files import Reader, read_image
 from ccreid.data.sample import Sample
@@ -79,7 +80,8 @@ def make_reader(
 ) -> tuple[Reader, float]:
     """Return a reader of the train images, and the seconds it took to make it."""
     start = time.perf_counter()
-    read = image_reader(benchmark, cache, *size, (train_transform(size),), folder, ("train",))
+    transforms = (train_transform(size),)
+    read = image_reader(benchmark, cache, Resizing(*size), transforms, folder, ("train",))
     return read, time.perf_counter() - start
 
 

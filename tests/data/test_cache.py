@@ -16,6 +16,7 @@ from ccreid.data import cache, cache_files
 from ccreid.data.benchmarks.ccvid import CCVID
 from ccreid.data.benchmarks.virtual import Virtual
 from ccreid.data.cache import CachedImages, image_reader
+from ccreid.data.cache_files import Resizing
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.files import member_path, read_image
 from ccreid.data.sample import Sample
@@ -47,7 +48,7 @@ def write_benchmark(root, images=6):
 
 def reader(benchmark, kind, *size, **settings):
     transforms = (TestTransform(*size), TrainTransform(*size, pad=2, erasing=RandomErasing()))
-    return image_reader(benchmark, kind, *size, transforms, **settings)
+    return image_reader(benchmark, kind, Resizing(*size), transforms, **settings)
 
 
 def cache_names(folder):
@@ -201,10 +202,10 @@ class EnlargesSome(TestTransform):
 def test_a_transform_that_does_not_resize_first_is_refused(tmp_path, transform):
     benchmark = write_benchmark(tmp_path)
     name = type(transform).__name__
-    with pytest.raises(ConfigError, match=f"24×12 pixels, but {name} does not begin with resizing"):
-        image_reader(benchmark, "disk", *SIZE, (TestTransform(*SIZE), transform))
+    with pytest.raises(ConfigError, match=f"24x12 pixels, but {name} does not begin with resizing"):
+        image_reader(benchmark, "disk", Resizing(*SIZE), (TestTransform(*SIZE), transform))
     assert cache_names(tmp_path) == ["train"]
-    assert image_reader(benchmark, "none", *SIZE, (transform,)) is read_image
+    assert image_reader(benchmark, "none", Resizing(*SIZE), (transform,)) is read_image
 
 
 def test_a_cache_on_disk_is_built_once_and_lies_in_the_benchmarks_root(tmp_path, monkeypatch):
@@ -270,9 +271,9 @@ def test_another_list_or_a_changed_file_is_another_cache(tmp_path, change):
 def test_the_input_size_and_the_decoders_version_are_part_of_the_name(tmp_path, monkeypatch):
     benchmark = write_benchmark(tmp_path)
     paths = [sample.path for sample in benchmark.splits["train"]]
-    names = {cache_files.fingerprint(paths, tmp_path, *size) for size in [(8, 4), (4, 8)]}
+    names = {cache_files.fingerprint(paths, tmp_path, Resizing(*size)) for size in [(8, 4), (4, 8)]}
     monkeypatch.setattr(cache_files.PIL, "__version__", "0.0")
-    assert len(names | {cache_files.fingerprint(paths, tmp_path, 8, 4)}) == 3
+    assert len(names | {cache_files.fingerprint(paths, tmp_path, Resizing(8, 4))}) == 3
 
 
 def test_a_changed_member_of_an_archive_is_another_cache(tmp_path):
@@ -283,14 +284,14 @@ def test_a_changed_member_of_an_archive_is_another_cache(tmp_path):
         with zipfile.ZipFile(archive, "w") as file:
             file.write(tmp_path / "a.png", "top/a.png")
         path = member_path(archive, "top/a.png")
-        return path, cache_files.fingerprint([path], archive.parent, *SIZE)
+        return path, cache_files.fingerprint([path], archive.parent, Resizing(*SIZE))
 
     (first, one), (_, other) = pack(1), pack(2)
     assert one != other
     os.utime(tmp_path / "1" / "a.zip", (0, 0))  # the content decides
-    assert cache_files.fingerprint([first], tmp_path / "1", *SIZE) == one
+    assert cache_files.fingerprint([first], tmp_path / "1", Resizing(*SIZE)) == one
     with pytest.raises(DataError, match=r"a\.zip!top/b\.png"):
-        cache_files.fingerprint([first.replace("a.png", "b.png")], tmp_path, *SIZE)
+        cache_files.fingerprint([first.replace("a.png", "b.png")], tmp_path, Resizing(*SIZE))
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
@@ -378,7 +379,7 @@ def test_no_room_on_the_disk_is_said_before_anything_is_decoded(tmp_path, monkey
     with pytest.raises(
         DataError, match=r"take 1\.7 GiB, and 0\.5 GiB.*data\.cache_folder=<folder>"
     ):
-        image_reader(benchmark, "disk", 10_000, 10_000, ())
+        image_reader(benchmark, "disk", Resizing(10_000, 10_000), ())
     assert cache_names(tmp_path / ".ccreid-cache") == []
 
 
@@ -386,7 +387,7 @@ def test_no_room_in_memory_is_said_before_anything_is_decoded(tmp_path, monkeypa
     benchmark = write_benchmark(tmp_path)
     monkeypatch.setattr(cache_files, "read_image", never)
     with pytest.raises(DataError, match=r"take 16763806\.3 GiB.*data\.cache=disk"):
-        image_reader(benchmark, "memory", 10**6, 10**9, ())
+        image_reader(benchmark, "memory", Resizing(10**6, 10**9), ())
 
 
 def test_a_disk_that_fills_up_meanwhile_leaves_nothing(tmp_path, monkeypatch):
@@ -450,3 +451,17 @@ def test_a_pickled_cache_in_memory_is_whole(tmp_path):
     again = pickle.loads(pickle.dumps(read))
     for sample in benchmark.splits["train"]:
         assert again(sample.path).tobytes() == read(sample.path).tobytes()
+
+
+def test_another_filter_is_another_cache(tmp_path):
+    benchmark = write_benchmark(tmp_path)
+    bicubic = TestTransform(*SIZE, interpolation="bicubic")
+    read = image_reader(benchmark, "disk", Resizing(*SIZE, "bicubic"), (bicubic,))
+    for sample in benchmark.splits["train"]:
+        assert torch.equal(bicubic(read(sample.path)), bicubic(read_image(sample.path)))
+    with pytest.raises(ConfigError, match="does not begin with resizing"):
+        image_reader(benchmark, "disk", Resizing(*SIZE), (bicubic,))
+    reader(benchmark, "disk", *SIZE)
+    names = {path.name for path in (tmp_path).rglob("*.npy")}
+    assert len(names) == 6
+    assert sum("bicubic" in name for name in names) == 3

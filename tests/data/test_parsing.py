@@ -4,7 +4,7 @@ import os
 import pickle
 import time
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -17,8 +17,10 @@ from ccreid.data.files import read_labels
 from ccreid.data.parsing import ParsingStore
 from ccreid.data.parsing import cache as parsing_cache
 from ccreid.data.parsing.files import resize_labels, write_labels, write_record
-from ccreid.data.parsing.layouts import LAYOUTS, image_folder, image_place
+from ccreid.data.parsing.folder import MaskFolder
+from ccreid.data.parsing.layouts import LAYOUTS, find_mask, image_folder, image_place
 from ccreid.data.parsing.schemas import SCHEMAS
+from ccreid.data.sample import Sample
 from ccreid.errors import ConfigError, DataError
 from tests.miniature.parsing import source_mask, write_mask
 from tests.miniature.prcc import write_prcc
@@ -322,3 +324,25 @@ def test_masks_of_a_benchmark_are_its_own_unless_a_root_is_named(tmp_path, monke
 def test_the_default_cache_is_the_users(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert parsing_cache.default_cache() == Path.home() / ".cache" / "ccreid" / "parsing"
+
+
+def test_what_made_the_masks_decides_whether_garments_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(PRCC, "counts", {})
+    prcc = PRCC(write_prcc(tmp_path).parent)
+    for made_of, told, labels in (("pascal7", False, 7), ("atr18", True, 18)):
+        folder = tmp_path / made_of
+        folder.mkdir()
+        masks = MaskFolder(folder, prcc, prcc.train, model="x", schema=made_of, num_labels=labels)
+        for sample in prcc.train:
+            masks.add(sample, np.full((32, 16), 2, dtype=np.uint8))
+        masks.record()
+        for schema in ("auto", "canonical"):
+            store = ParsingStore(prcc, root=str(folder), schema=schema, cache=str(tmp_path / "c"))
+            assert store.schema.name == "canonical"
+            assert store.has_garments is told
+
+
+def test_masks_of_images_without_folders_are_looked_for_everywhere():
+    image = PurePosixPath("a.jpg")
+    for layout in LAYOUTS:
+        assert find_mask(Sample("a.jpg", 0), image, layout, Path("/nowhere")) is None

@@ -131,8 +131,8 @@ def test_other_modes_are_read_as_rgb(mode, tmp_path):
 def test_an_enlarged_image_is_a_window_of_itself_and_its_mask_goes_along():
     image = noise(40, 24)
     larger = np.array(image.resize((27, 45), Image.Resampling.BILINEAR))
-    mask = np.arange(40 * 24, dtype=np.int64).reshape(40, 24) % 251
-    larger_mask = mask[np.arange(45) * 40 // 45][:, np.arange(27) * 24 // 27]  # nearest
+    mask = (np.arange(40 * 24).reshape(40, 24) % 251).astype(np.uint8)
+    larger_mask = np.array(Image.fromarray(mask).resize((27, 45), Image.Resampling.NEAREST))
     transform = TrainTransform(40, 24, mirror=0, pad=0, enlarge=1)
     offsets = set()
     for seed in range(30):
@@ -151,3 +151,13 @@ def test_an_enlarged_image_is_a_window_of_itself_and_its_mask_goes_along():
     assert len(offsets) > 8
     plain = TrainTransform(40, 24, mirror=0, pad=0, enlarge=0)
     assert torch.equal(plain(image)[0], TestTransform(40, 24)(image))
+
+
+@pytest.mark.parametrize("source", [(80, 50), (23, 31), (40, 24)])
+def test_a_resized_mask_lies_where_pillow_puts_it(source):
+    mask = np.random.default_rng(1).integers(0, 10, source, dtype=np.uint8)
+    image = Image.new("RGB", source[::-1])
+    transform = TrainTransform(40, 24, mirror=0, pad=0)
+    labels = transform(image, tv_tensors.Mask(torch.from_numpy(mask)))[1]
+    expected = Image.fromarray(mask).resize((24, 40), Image.Resampling.NEAREST)
+    assert np.array_equal(labels.numpy(), np.array(expected))

@@ -167,6 +167,24 @@ def test_the_statistics_of_the_worked_example():
     assert found["histogram"].tolist() == [0, 0, 4, 0, 0, 0]
 
 
+def share_without_a_real_pair(pids, clothes_ids, erased):
+    rows = [
+        (p, c)
+        for p, c, e in zip(*(t.tolist() for t in (pids, clothes_ids, erased)), strict=True)
+        if not e
+    ]
+    alone = [not any(q == p and d != c for q, d in rows) for p, c in rows]
+    return torch.tensor(alone).double().mean()
+
+
+def test_twins_do_not_hide_that_nobody_changes_clothes():
+    pids = torch.arange(8).repeat(2)
+    erased = torch.arange(16) >= 8
+    found = cross_clothes_triplet_statistics(torch.rand(16, 4), pids, pids, erased=erased)
+    assert found["fallback"].item() == 0  # a twin is another outfit
+    assert found["unpaired"].item() == 1
+
+
 @pytest.mark.parametrize("erased_as", ["extra_outfit", "same_outfit", "separate"])
 @pytest.mark.parametrize("reading", READINGS)
 def test_statistics_equal_a_triple_loop(reading, erased_as):
@@ -184,6 +202,7 @@ def test_statistics_equal_a_triple_loop(reading, erased_as):
         "positives": counts.double().mean(),
         "fallback": torch.tensor([f for _, _, f in anchors]).double().mean(),
         "unused": torch.tensor(1 - len(anchors) / len(pids)),
+        "unpaired": share_without_a_real_pair(pids, clothes_ids, erased),
         "histogram": torch.bincount(counts, minlength=len(pids) + 1),
     }
     assert found.keys() == expected.keys()

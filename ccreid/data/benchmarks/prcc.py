@@ -14,6 +14,7 @@ from ccreid.errors import DataError
 
 _CAMERAS = {"A": 0, "B": 1, "C": 2}
 _A, _B, _C = (frozenset({camera}) for camera in _CAMERAS.values())
+_B_TO_A, _C_TO_A = (f"queries of camera {letter}, gallery of camera A" for letter in "BC")
 _TRAIN_NAME = re.compile(r"^(?P<camera>[ABC])_cropped_rgb(?P<number>\d+)\.jpg$", re.IGNORECASE)
 _TEST_NAME = re.compile(r"^cropped_rgb(?P<number>\d+)\.jpg$", re.IGNORECASE)
 
@@ -37,10 +38,10 @@ class PRCC(OnDisk):
 
     name = "prcc"
     protocols = (
-        Protocol("sc", query_cameras=_B, gallery_cameras=_A),
-        Protocol("cc", query_cameras=_C, gallery_cameras=_A),
-        Protocol("sc_single_shot", query_cameras=_B, gallery_cameras=_A, single_shot=10),
-        Protocol("cc_single_shot", query_cameras=_C, gallery_cameras=_A, single_shot=10),
+        Protocol("sc", "standard", _B, _A, camera_names=_B_TO_A),
+        Protocol("cc", "standard", _C, _A, camera_names=_C_TO_A),
+        Protocol("sc_single_shot", "standard", _B, _A, single_shot=10, camera_names=_B_TO_A),
+        Protocol("cc_single_shot", "standard", _C, _A, single_shot=10, camera_names=_C_TO_A),
     )
     counts: ClassVar = {
         "train": SplitCount(150, 17_896),

@@ -10,6 +10,8 @@ from ccreid.data.benchmarks.ondisk import FlatFolders
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
 
+_2_3, _3_4 = frozenset({1, 2}), frozenset({2, 3})  # the names count from 1, camid from 0
+
 
 class VCClothes(FlatFolders):
     """VC-Clothes (Wan et al.: CVPR Workshops 2020).
@@ -29,8 +31,8 @@ class VCClothes(FlatFolders):
     name = "vc_clothes"
     protocols = (  # cameras count from 0 here and from 1 in file names
         Protocol("general"),
-        Protocol("sc", query_cameras=frozenset({1, 2}), gallery_cameras=frozenset({1, 2})),
-        Protocol("cc", query_cameras=frozenset({2, 3}), gallery_cameras=frozenset({2, 3})),
+        Protocol("sc", "standard", _2_3, _2_3, camera_names="cameras 2 and 3 alone"),
+        Protocol("cc", "standard", _3_4, _3_4, camera_names="cameras 3 and 4 alone"),
     )
     counts: ClassVar = {  # the split is remembered, its sum verified
         "train": SplitCount(256, 9_449, certain=False),

@@ -153,7 +153,8 @@ def _without_rgb(image: PurePosixPath) -> PurePosixPath:
 
 def _without_split(image: PurePosixPath) -> PurePosixPath:
     """Leave the split's folder out, too: the authors' loaders read masks of train images only."""
-    return PurePosixPath(*_without_rgb(image).parts[1:])
+    parts = _without_rgb(image).parts
+    return PurePosixPath(*(parts[1:] or parts))
 
 
 def _stem_of_two(samples: Sequence[Sample]) -> str:

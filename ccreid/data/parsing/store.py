@@ -74,6 +74,7 @@ class ParsingStore:
         self.root, self.cache = root, cache
         self.wanted_layout, self.wanted_schema, self.on_missing = layout, schema, on_missing
         self._files: dict[str, str] = {}
+        self.num_decided = 0
 
     @cached_property
     def comes_with_benchmark(self) -> bool:
@@ -122,6 +123,7 @@ class ParsingStore:
         order = np.random.default_rng(0).permutation(len(train))
         found = (path for i in order if (path := self._source(train[i])) is not None)
         masks = [read_source(str(path)) for path in islice(found, _LOOKED_AT)]
+        self.num_decided = len(masks)
         if not masks:
             raise DataError(self._no_mask(train[0]))
         channels = {mask.num_labels for mask in masks}
@@ -132,6 +134,15 @@ class ParsingStore:
             )
         num_labels = next(iter(channels), None)
         return choose_schema([mask.labels for mask in masks], num_labels, str(self.folder))
+
+    @property
+    def has_garments(self) -> bool:
+        """Whether garments are told from limbs, by whatever network made the masks."""
+        if self.comes_with_benchmark:
+            return True
+        record = read_record(self.folder)
+        made_of = SCHEMAS[record["model_schema"]] if record is not None else self.schema
+        return self.schema.has_garments and made_of.has_garments
 
     def require(self, samples: Sequence[Sample]) -> ParsingReport:
         """Find, and where needed convert, the masks of some images.
@@ -152,7 +163,10 @@ class ParsingStore:
             source = "they come with the benchmark"
         else:
             facts = self._convert(samples)
-            source = f"from {self.folder} (layout {self.layout}, schema {self.schema.name})"
+            decided = f", decided by {self.num_decided} masks" if self.num_decided else ""
+            source = (
+                f"from {self.folder} (layout {self.layout}, schema {self.schema.name}{decided})"
+            )
         missing = [sample for sample in samples if sample.path not in self._files]
         if missing and (self.on_missing == "error" or len(missing) == len(samples)):
             raise DataError(f"{len(missing)} of {len(samples)}: {self._no_mask(missing[0])}")
