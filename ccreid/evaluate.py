@@ -33,6 +33,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from ccreid.data.cache import image_reader
     from ccreid.data.cache_files import Resizing
     from ccreid.data.datamodule import unanswerable_queries
+    from ccreid.viz.protocols import draw_protocols
 
     if OmegaConf.is_missing(cfg, "checkpoint"):
         raise ConfigError("Say which checkpoint: checkpoint=<run folder>/checkpoints/last.ckpt")
@@ -80,7 +81,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         metrics |= flat_metrics(results, benchmark.name)
         name = "" if len(benchmarks) == 1 else benchmark.name
         report.write_queries(results, benchmark, output_dir / f"{name}_queries.npz".lstrip("_"))
-        report.draw_pictures(results, benchmark, output_dir / "pictures" / name)
+        draw_protocols(results, benchmark, output_dir / "pictures" / name)
     if len(benchmarks) > 1:
         report.show(matrix_table(everything))
     if method.uses_camera:

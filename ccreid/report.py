@@ -14,22 +14,18 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 from rich.console import Console, RenderableType
 from rich.progress import Progress
 
 import ccreid
 from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.datamodule import ReIDDataModule
-from ccreid.data.files import read_image
-from ccreid.data.protocols import Protocol
-from ccreid.data.sample import Sample, ids
+from ccreid.data.sample import ids
 from ccreid.data.whole_files import require_whole_files
 from ccreid.errors import ConfigError
 from ccreid.jobs import METRICS, require_usable
 from ccreid.processes import process_rank
 from ccreid.retrieval import RepeatedResults, RetrievalResults
-from ccreid.viz.ranked_lists import draw_ranked_lists
 
 console = Console()
 
@@ -167,54 +163,6 @@ def write_queries(
         ):
             arrays[f"{protocol.name}/{name}"] = values
     np.savez_compressed(path, **arrays)
-
-
-def draw_pictures(
-    results: Mapping[str, RetrievalResults | RepeatedResults], benchmark: Benchmark, folder: Path
-) -> list[Path]:
-    """Draw ranked lists of every protocol, from the worst query to the best; return the files.
-
-    Of a protocol with several trials the first is drawn.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for protocol in benchmark.protocols:
-        first = results[protocol.name].trials[0]
-        if not first.valid.any():
-            continue
-        picture = _ranked_lists(first, benchmark, protocol)
-        files.append(folder / f"ranked_{protocol.name}.png")
-        picture.save(files[-1])
-    return files
-
-
-def _ranked_lists(
-    results: RetrievalResults, benchmark: Benchmark, protocol: Protocol
-) -> Image.Image:
-    query = [benchmark.query[i] for i in protocol.select_query(benchmark.query)]
-    gallery = [benchmark.gallery[i] for i in protocol.select_galleries(benchmark.gallery)[0]]
-
-    def same_clothes(i: int, j: int) -> bool:
-        return bool(query[i].clothes_id == gallery[j].clothes_id >= 0)
-
-    return draw_ranked_lists(
-        results,
-        lambda i: _picture(query[i], benchmark),
-        lambda j: _picture(gallery[j], benchmark),
-        title=f"{benchmark.name}, {protocol}",
-        order="spread",
-        same_clothes=None if protocol.rule == "cc" else same_clothes,
-    )
-
-
-def _picture(sample: Sample, benchmark: Benchmark) -> Image.Image:
-    """The image of a sample, its upper quarter as a mosaic where the licence wants that."""
-    image = read_image(sample.cover)
-    if benchmark.hide_faces:
-        head = image.crop((0, 0, image.width, max(1, image.height // 4)))
-        blocks = head.resize((4, 4), Image.Resampling.BOX)
-        image.paste(blocks.resize(head.size, Image.Resampling.NEAREST), (0, 0))
-    return image
 
 
 def _commit() -> str:

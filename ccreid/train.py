@@ -54,6 +54,7 @@ def train(cfg: DictConfig) -> TrainResult:
     from ccreid.checkpoint import load_checkpoint, provenance
     from ccreid.fitting import fit
     from ccreid.jobs import LAST_CHECKPOINT
+    from ccreid.viz.protocols import draw_protocols
 
     cfg.precision = choose_precision(cfg.precision, cfg.trainer.accelerator)
     resume = None if cfg.resume is None else load_checkpoint(cfg.resume)
@@ -102,7 +103,7 @@ def train(cfg: DictConfig) -> TrainResult:
                 report.show(camera_note([data.benchmark.name]))
             report.write_metrics(metrics, output_dir)
             report.write_queries(results, data.benchmark, output_dir / "queries.npz")
-            report.draw_pictures(results, data.benchmark, output_dir / "pictures")
+            draw_protocols(results, data.benchmark, output_dir / "pictures")
             report.show(f"Everything of this run is in {output_dir}")
     return TrainResult(output_dir, checkpoint, metrics)
 

@@ -1,7 +1,6 @@
 """One checkpoint on several benchmarks, on video, and on a single-shot gallery."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,21 +81,3 @@ def test_image_methods_train_on_video_unchanged(root, tiny_config, method):
     result = train(cfg)
     assert np.isfinite(result.metrics["test/ccvid/cc/mAP"])
     assert (result.output_dir / "pictures" / "ranked_cc.png").stat().st_size > 0
-
-
-def test_pictures_of_a_benchmark_that_wants_it_hide_faces(root, tmp_path):
-    from PIL import Image
-
-    from ccreid.report import _picture
-
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(256, size=(64, 32, 3), dtype=np.uint8)
-    ccvid, prcc = CCVID(root), PRCC(root)
-    for benchmark, hidden in ((ccvid, True), (prcc, False)):
-        sample = benchmark.query[0]
-        Image.fromarray(pixels).save(tmp_path / "noise.png")
-        shown = np.array(
-            _picture(replace(sample, path=str(tmp_path / "noise.png"), frames=()), benchmark)
-        )
-        np.testing.assert_array_equal(shown[16:], pixels[16:])
-        assert len(np.unique(shown[:16].reshape(-1, 3), axis=0)) == (16 if hidden else 512)

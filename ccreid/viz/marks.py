@@ -8,6 +8,17 @@ from PIL import Image, ImageDraw, ImageFont
 # (https://jfly.uni-koeln.de/color/); a check and a cross say the same without colour.
 RIGHT, WRONG = (0, 114, 178), (213, 94, 0)
 PAPER, INK, GREY, LINE = (255, 255, 255), (32, 33, 36), (110, 114, 120), (222, 224, 228)
+# All of that palette, the two above among them, for what has no right and wrong.
+PALETTE = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (64, 64, 64),
+)
 _TAG, _TAG_TEXT, TAG_SIZE = (32, 33, 36, 200), "same clothes", (76, 15)
 
 
@@ -52,3 +63,20 @@ def tag_strip(room: int) -> Image.Image:
     text = fitted(draw, _TAG_TEXT, 11, width)
     draw.text((width / 2, 8), text, fill=PAPER, font=font(11), anchor="mm")
     return tag
+
+
+def letter(number: int) -> str:
+    """Return A for 0, B for 1, ...; from 26 on the number counted from 1."""
+    return chr(ord("A") + number) if number < 26 else str(number + 1)
+
+
+def colour_bar(width: int, number: int, height: int = 14) -> Image.Image:
+    """Return a bar in the palette's colour of a number, with its letter: colours come again."""
+    colour = PALETTE[number % len(PALETTE)]
+    bar = Image.new("RGB", (width, height), colour)
+    red, green, blue = colour
+    is_bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
+    fill = INK if is_bright else PAPER
+    middle = (width / 2, height / 2)
+    ImageDraw.Draw(bar).text(middle, letter(number), fill=fill, font=font(11), anchor="mm")
+    return bar

@@ -16,12 +16,12 @@ from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
-from ccreid import report
 from ccreid.callbacks.loggers import finish_loggers, tensorboard_logger
 from ccreid.callbacks.wandb_logger import WandbRunLogger
 from ccreid.errors import ConfigError, TrainingError
 from ccreid.methods.fire2 import FIRe2
 from ccreid.train import train
+from ccreid.viz import protocols
 
 wandb = pytest.importorskip("wandb")
 Record = pytest.importorskip("wandb.proto.wandb_internal_pb2").Record
@@ -140,7 +140,7 @@ def test_a_run_that_fails_is_finished_as_failed(tiny_config, monkeypatch, failur
         raise KeyboardInterrupt if failure == "interrupt" else TrainingError("on purpose")
 
     handler = signal.getsignal(signal.SIGINT)
-    target = (report, "draw_pictures") if failure == "pictures" else (FIRe2, "losses")
+    target = (protocols, "draw_protocols") if failure == "pictures" else (FIRe2, "losses")
     monkeypatch.setattr(*target, fail)
     cfg = tiny_config(*FIRE2, "logger=wandb")
     try:
