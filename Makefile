@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(FAISS)
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: install train test test-all check wheel-test format clean
+.PHONY: install train test test-all check wheel-test reproduce format clean
 
 install: $(INSTALLED)
 
@@ -44,6 +44,12 @@ wheel-test: install
 	cd "$$outside"; \
 	venv/bin/python -m ccreid.train method=fire2 data=virtual debug=fast hydra.run.dir=run; \
 	test -s run/metrics.json; test -s run/pictures/ranked_cc.png
+
+# make reproduce EXP=fire2_prcc SEEDS=3: trains a recipe and writes experiments/<EXP>/.
+SEEDS ?= 3
+reproduce: install
+	@test -n "$(EXP)" || { echo "Say which recipe: make reproduce EXP=fire2_prcc SEEDS=3"; exit 1; }
+	$(BIN)/python experiments/reproduce.py $(EXP) --seeds $(SEEDS)
 
 format: install
 	$(BIN)/ruff format .
