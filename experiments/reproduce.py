@@ -10,6 +10,7 @@ down with the results: a number with other settings is no reproduction.
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 
 import yaml
@@ -27,10 +28,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--into", type=Path, default=HERE, help="where <recipe>/ is written")
-    parser.add_argument("settings", nargs="*", help="further settings, after --")
-    arguments = parser.parse_args()
+    typed, _, settings = " ".join(sys.argv[1:]).partition(" -- ")
+    arguments = parser.parse_args(typed.split())
     method, data = RECIPES[arguments.recipe]
-    command = [f"method={method}", f"data={data}", *arguments.settings]
+    command = [f"method={method}", f"data={data}", *settings.split()]
     config = compose("train", command)
     if config.recipe_name != arguments.recipe:
         parser.error(f"there is no conf/recipe/{arguments.recipe}.yaml")
