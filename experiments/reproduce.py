@@ -28,10 +28,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--into", type=Path, default=HERE, help="where <recipe>/ is written")
-    typed, _, settings = " ".join(sys.argv[1:]).partition(" -- ")
-    arguments = parser.parse_args(typed.split())
+    typed = sys.argv[1:]
+    end = typed.index("--") if "--" in typed else len(typed)
+    arguments, settings = parser.parse_args(typed[:end]), typed[end + 1 :]
     method, data = RECIPES[arguments.recipe]
-    command = [f"method={method}", f"data={data}", *settings.split()]
+    command = [f"method={method}", f"data={data}", *settings]
     config = compose("train", command)
     if config.recipe_name != arguments.recipe:
         parser.error(f"there is no conf/recipe/{arguments.recipe}.yaml")
