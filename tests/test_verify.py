@@ -105,6 +105,20 @@ def test_all_are_the_published_ones_and_need_not_be_there(found, run, root, caps
     assert "nkup was not found" not in report
 
 
+def test_all_of_nothing_is_wrong(run, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert not run("benchmarks=all", f"root={empty}", "images=false")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Nothing was found in" in said
+    assert "root=<folder>" in said
+    assert not run("benchmarks=all", f"root={empty}", "images=false", "json=true")
+    output = json.loads(capsys.readouterr().out)
+    (fault,) = output["faults"]
+    assert fault.startswith(f"Nothing was found in {empty}. Say where")
+    assert {one["name"] for one in output["benchmarks"] if one["status"] == "right"} == {"virtual"}
+
+
 def test_json_says_all_that_was_found(found, root):
     shutil.copy(root / "prcc/rgb/train/001/A_cropped_rgb10.jpg", root / "prcc/rgb/train/extra.jpg")
     shutil.copy(

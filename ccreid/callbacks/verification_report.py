@@ -19,17 +19,22 @@ _SHOWN = 50  # faults and warnings; --json lists all of them
 _STYLES = {"right": "green", "wrong": "red", "not found": "yellow"}
 
 
-def verification_report(results: Sequence[Verification], all_offered: bool = False) -> Group:
+def verification_report(
+    results: Sequence[Verification], all_offered: bool = False, nothing_in: str = ""
+) -> Group:
     """Return everything found, benchmark by benchmark, and a summary of several.
 
     Args:
         results: one per benchmark.
         all_offered: nobody asked for each of them; what is not found is in the summary alone.
+        nothing_in: the fault of there being no benchmark at all where they should lie.
     """
     told = [r for r in results if not (all_offered and r.status == "not found")]
     parts = [part for result in told for part in _benchmark(result)]
     if len(results) > 1:
         parts += [Rule("summary", align="left", style="dim"), _summary(results)]
+    if nothing_in:
+        parts += _list("fault", [nothing_in], "red")
     return Group(*parts)
 
 
@@ -89,7 +94,8 @@ def _counts(result: Verification) -> Table:
 
 
 def _verdict(count: CountCheck) -> Text:
-    style = {"ok": "green", "differs": "yellow", "wrong": "red"}.get(count.verdict, "dim")
+    styles = {"ok": "green", "differs": "yellow", "wrong": "red", "absent": "yellow"}
+    style = styles.get(count.verdict, "dim")
     certainty = f"{count.certainty}: " if count.certainty else ""
     return Text.assemble(certainty, (count.verdict, style))
 

@@ -183,12 +183,9 @@ def unanswerable_queries(benchmark: Benchmark) -> dict[str, int]:
     """
     counts = {}
     for protocol in benchmark.protocols:
-        unanswerable, total = protocol.num_queries_without_match(benchmark.query, benchmark.gallery)
+        unanswerable, total = benchmark.num_unanswerable(protocol)
         if unanswerable == total:
-            raise DataError(
-                f"{benchmark.name}: none of the {total} queries of protocol '{protocol.name}' has "
-                f"a match in the gallery.\n{benchmark.remedy()}"
-            )
+            raise DataError(f"{benchmark.why_unanswerable(protocol)}\n{benchmark.remedy()}")
         counts[protocol.name] = unanswerable
     return counts
 

@@ -24,6 +24,8 @@ COUNTS = {
     "test outfits": SplitCount(None, 5, what="outfits"),
 }
 
+PUBLISHED = CCVID.counts  # before the fixture
+
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
@@ -145,3 +147,79 @@ def test_the_config_opens_it(root):
     opened = open_by_config("ccvid", root)
     assert type(opened) is CCVID
     assert opened.clips == ClipRule(8, 4, 64)
+
+
+def test_frames_have_five_digits_and_begin_at_one(root, monkeypatch):
+    monkeypatch.setattr(CCVID, "counts", {})
+    tracklet = root / "CCVID" / "session1" / "005_01"
+    shutil.copy(tracklet / "00009.jpg", tracklet / "0010.jpg")
+    with pytest.raises(DataError, match=r"Unexpected name .*005_01/0010\.jpg"):
+        CCVID(root)
+    (tracklet / "0010.jpg").unlink()
+    (tracklet / "00001.jpg").unlink()
+    with pytest.raises(DataError, match=r"005_01 begins with 00002\.jpg, not with 00001\.jpg"):
+        CCVID(root)
+    shutil.copy(tracklet / "00009.jpg", tracklet / "00000.jpg")
+    with pytest.raises(DataError, match=r"005_01 begins with 00000\.jpg"):
+        CCVID(root)
+
+
+def test_a_gap_is_named_and_the_count_of_frames_decides(root, monkeypatch):
+    (root / "CCVID" / "session1" / "005_01" / "00004.jpg").unlink()
+    with collect_faults() as faults:
+        (warning,) = CCVID(root).warnings
+    assert faults == ["ccvid frames: expected 199 frames, found 198 frames."]
+    assert warning.endswith("have gaps in session1/005_01 (9 is the last of 8).")
+
+
+def test_a_tracklet_of_an_impossible_length_is_named(root, monkeypatch):
+    limits = {"shortest tracklet": 1, "longest tracklet": 70}
+    counts = {part: SplitCount(None, size, what="frames") for part, size in limits.items()}
+    monkeypatch.setattr(CCVID, "counts", counts)
+    assert CCVID(root).warnings == ()
+    tracklet = root / "CCVID" / "session2" / "001_02"
+    shutil.copy(tracklet / "00070.jpg", tracklet / "00071.jpg")
+    with collect_faults() as faults:
+        CCVID(root)
+    assert faults == [
+        f"{tracklet} holds 71 frames; tracklets have 1 to 70.",
+        "ccvid longest tracklet: expected 70 frames, found 71 frames.",
+    ]
+
+
+def test_tracklets_are_counted_per_session(root):
+    counts = CCVID(root).found_counts()
+    assert [counts[f"session {n}"].images for n in (1, 2, 3)] == [5, 3, 2]
+
+
+def test_published_sessions_sum_to_the_published_total():
+    counts = PUBLISHED
+    sessions = [counts[f"session {n}"].images for n in (1, 2, 3)]
+    splits = [counts[split].images for split in ("train", "query", "gallery")]
+    assert sum(sessions) == sum(splits) == counts["total"].images == 2_856
+    assert counts["shortest tracklet"].images == 27
+    assert counts["longest tracklet"].images == 410
+
+
+def test_a_thirteenth_walk_is_named(root):
+    path = root / "CCVID" / "query.txt"
+    path.write_text(path.read_text() + "session1/010_13\t010\tu0_l0_s0_c0_a0\n")
+    with pytest.raises(DataError, match=r"line 3: session1/010_13, but walks are 01 to 12"):
+        CCVID(root)
+
+
+def test_a_list_that_is_not_utf_8_is_one_fault_with_its_line(root, monkeypatch):
+    monkeypatch.setattr(CCVID, "counts", {})
+    path = root / "CCVID" / "query.txt"
+    path.write_bytes(path.read_bytes() + b"session1/010_02\t010\tu\xe9\n")
+    with pytest.raises(DataError, match=r"query\.txt, line 3: this is not UTF-8 text"):
+        CCVID(root)
+    with collect_faults() as faults:
+        assert len(CCVID(root).gallery) == 4
+    assert len(faults) == 2  # and the query split is empty
+
+
+def test_a_root_inside_the_benchmark_is_explained(root):
+    with pytest.raises(DataError) as error:
+        CCVID(root / "CCVID" / "session1")
+    assert str(error.value).endswith(f"Say data.root={root / 'CCVID'}")

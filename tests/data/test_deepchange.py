@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.base import SplitCount, collect_faults
 from ccreid.data.benchmarks.deepchange import DeepChange
 from ccreid.data.datamodule import unanswerable_queries
 from ccreid.errors import DataError
@@ -15,6 +15,8 @@ COUNTS = {
     "query": SplitCount(2, 2, certain=False),
     "gallery": SplitCount(2, 4, certain=False),
 }
+
+PUBLISHED = DeepChange.counts  # before the fixture
 
 
 @pytest.fixture
@@ -80,7 +82,8 @@ def test_a_line_of_another_form_is_named(root, line):
         DeepChange(root)
 
 
-def test_a_repeated_line_is_warned_about_and_two_tracklets_are_refused(root):
+def test_a_repeated_line_is_warned_about_and_two_tracklets_are_refused(root, monkeypatch):
+    monkeypatch.setattr(DeepChange, "counts", {})
     path = root / "DeepChangeDataset" / "train-set-bbox.txt"
     once = path.read_text()
     path.write_text(f"{once}P1_C2_c2_2019_2.jpg,6\n")
@@ -110,9 +113,10 @@ def test_the_usual_names_of_the_folder_are_found(root, name):
 
 
 def test_remembered_counts_only_warn(root, monkeypatch):
-    monkeypatch.setattr(DeepChange, "counts", {"train": SplitCount(450, 75_083, certain=False)})
+    monkeypatch.setattr(DeepChange, "counts", {"train": SplitCount(4, 5, certain=False)})
     (warning,) = DeepChange(root).warnings
-    assert "train: expected 75083 images of 450 people, found 3 images of 2 people" in warning
+    assert "train: expected 5 images of 4 people, found 3 images of 2 people" in warning
+    assert "remembered, not verified" in warning
 
 
 def test_missing_data_says_where_what_and_how(tmp_path):
@@ -124,3 +128,86 @@ def test_missing_data_says_where_what_and_how(tmp_path):
 
 def test_the_config_opens_it(root):
     assert type(open_by_config("deepchange", root)) is DeepChange
+
+
+VAL = {
+    "val query": SplitCount(1, 1, certain=False),
+    "val gallery": SplitCount(1, 1, certain=False),
+    "total": SplitCount(5, 11),
+}
+
+
+def test_the_total_is_that_of_all_five_lists(root, monkeypatch):
+    monkeypatch.setattr(DeepChange, "counts", {**COUNTS, **VAL})
+    assert DeepChange(root).warnings == ()
+    path = root / "DeepChangeDataset" / "val-set-gallery-bbox.txt"
+    path.write_text(f"{path.read_text()}P3_C2_c1_2019_2.jpg,9\n")
+    with pytest.raises(DataError, match="total: expected 11 images of 5 people, found 12 images"):
+        DeepChange(root)
+
+
+def test_without_the_validation_lists_the_total_is_a_remembered_one(root, monkeypatch):
+    monkeypatch.setattr(DeepChange, "counts", {**COUNTS, **VAL})
+    monkeypatch.setattr(DeepChange, "total_without_val", SplitCount(4, 10, certain=False))
+    for path in (root / "DeepChangeDataset").glob("val-set-*-bbox.txt"):
+        path.unlink()
+    query, gallery, total = DeepChange(root).warnings
+    assert "val query: expected 1 images of 1 people, but it is not there" in query
+    assert "val gallery" in gallery
+    assert "total: expected 10 images of 4 people, found 9 images of 4 people" in total
+    monkeypatch.setattr(DeepChange, "total_without_val", SplitCount(4, 20, certain=False))
+    assert "total: expected 20 images" in DeepChange(root).warnings[2]
+    with collect_faults() as faults:  # a check says more than loading does
+        DeepChange(root)
+    assert any("total: expected 20 images" in fault for fault in faults)
+
+
+def test_nine_images_are_not_deepchange(root, monkeypatch):
+    monkeypatch.setattr(DeepChange, "counts", PUBLISHED)
+    with collect_faults() as faults:
+        DeepChange(root)
+    for part in PUBLISHED:
+        assert any(fault.startswith(f"deepchange {part}: expected") for fault in faults)
+
+
+def test_published_parts_sum_to_the_published_total():
+    total = PUBLISHED["total"]
+    assert total.certain
+    assert sum(count.images for count in PUBLISHED.values()) == 2 * total.images == 2 * 178_407
+    people = {part: count.identities for part, count in PUBLISHED.items()}
+    assert people["train"] + people["gallery"] + people["val gallery"] == total.identities
+    assert DeepChange.total_without_val.images == total.images - 4_976 - 17_865
+    assert DeepChange.total_without_val.identities == total.identities - 150
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("P1_C18_c1_1.jpg,4", "P1_C18_c1_1.jpg: deepchange has no such camera, its cameras are 1"),
+        (f"P1_C1_c1_1.jpg,{10**18}", "line 4: expected <file>.jpg,<tracklet>"),
+        (f"P1_C{10**18}_c1_1.jpg,4", "line 4: expected <file>.jpg,<tracklet>"),
+        ("P1_C1_\xe9_1.jpg,4", "line 4: this is not UTF-8 text"),
+    ],
+)
+def test_a_line_that_cannot_be_right_is_one_fault(root, line, said, monkeypatch):
+    monkeypatch.setattr(DeepChange, "counts", {})
+    folder = root / "DeepChangeDataset"
+    path = folder / "train-set-bbox.txt"
+    path.write_bytes(path.read_bytes() + f"{line}\n".encode("latin-1"))
+    if len(name := line.split(",")[0]) < 200:
+        shutil.copy(folder / "train-set" / UNLISTED, folder / "train-set" / name)
+    with collect_faults() as faults:
+        assert len(DeepChange(root).gallery) == 4
+    (fault, *rest) = faults
+    assert said in fault
+    assert rest == (["deepchange: the train split has no image."] if "UTF-8" in said else [])
+
+
+def test_a_link_to_nothing_is_a_fault(root):
+    image = root / "DeepChangeDataset" / "train-set" / "P1_C1_c1_2019_1.jpg"
+    image.unlink()
+    image.symlink_to("gone.jpg")
+    with collect_faults() as faults:
+        DeepChange(root)
+    assert f"{image} is a link to gone.jpg, which is not there." in faults
+    assert any("lacks 1 of the 3 images" in fault for fault in faults)

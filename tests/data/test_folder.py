@@ -340,3 +340,13 @@ def test_it_trains_and_evaluates(tmp_path):
 def _typed(setting: str) -> str:
     """A pattern as it is typed on a command line, inside the shell's double quotes."""
     return f"data.benchmark.{setting}='{PATTERNS[setting]}'"
+
+
+def test_a_link_to_nothing_is_a_fault(tmp_path):
+    write_folder(tmp_path)
+    link = tmp_path / "train" / "Ana" / "c1_a_9.jpg"
+    link.symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(
+        DataError, match=r"c1_a_9\.jpg is a link to .*gone\.jpg, which is not there"
+    ):
+        Folder(tmp_path)

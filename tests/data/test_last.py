@@ -22,8 +22,8 @@ def root(tmp_path, monkeypatch):
 def test_reads_the_published_layout_without_val(root):
     last = LaST(root)
     assert [s.pid for s in last.train] == [1, 1, 2, 2]
-    assert [s.pid for s in last.query] == [1, 3]
-    assert [s.pid for s in last.gallery] == [1, 3, 4]
+    assert [s.pid for s in last.query] == [3, 5]
+    assert [s.pid for s in last.gallery] == [3, 4, 5]
     assert {s.camid for samples in last.splits.values() for s in samples} == {-1}
     assert last.warnings == ()
 
@@ -72,7 +72,7 @@ def test_the_old_release_is_named(root, monkeypatch, split):
 
 
 def test_the_old_release_is_none_of_the_present_counts():
-    assert LaST.old_release.keys() == LaST.counts.keys()
+    assert LaST.old_release.keys() == {"train", "query", "gallery"}
     assert all(LaST.counts[split].images != old for split, old in LaST.old_release.items())
 
 
@@ -102,3 +102,43 @@ def test_missing_data_says_where_what_and_how(tmp_path):
 
 def test_the_config_opens_it(root):
     assert type(open_by_config("last", root)) is LaST
+
+
+def test_an_image_in_somebody_elses_folder_is_a_fault(root):
+    last = root / "last"
+    for folder, image in (
+        (last / "train" / "000001", last / "train" / "000002" / "000002_film_0003_1.jpg"),
+        (last / "test/gallery/000003", last / "test/gallery/000004/000004_film_0007_1.jpg"),
+    ):
+        shutil.copy(image, folder)
+        message = rf"{image.name} is in the folder of person {folder.name} by mistake"
+        with pytest.raises(DataError, match=message):
+            LaST(root)
+        (folder / image.name).unlink()
+    assert LaST(root).warnings == ()
+
+
+def test_validation_is_counted_where_it_is_there(root, monkeypatch):
+    val = {"val query": SplitCount(1, 1), "val gallery": SplitCount(1, 1)}
+    monkeypatch.setattr(LaST, "counts", {**COUNTS, **val, "total": SplitCount(6, 11)})
+    monkeypatch.setattr(LaST, "total_without_val", SplitCount(5, 9))
+    assert LaST(root).warnings == ()
+    shutil.rmtree(root / "last" / "val" / "gallery")
+    (warning,) = LaST(root).warnings
+    assert "val gallery: expected 1 images of 1 people, but it is not there" in warning
+    shutil.rmtree(root / "last" / "val")
+    assert len(LaST(root).warnings) == 2
+
+
+def test_published_parts_sum_to_the_published_total():
+    counts, total = LaST.counts, LaST.counts["total"]
+    assert sum(count.images for count in counts.values()) == 2 * total.images == 2 * 228_156
+    people = [counts[part].identities for part in ("train", "gallery", "val gallery")]
+    assert sum(people) == total.identities
+    assert LaST.total_without_val == SplitCount(10_806, 206_777)
+
+
+def test_a_root_inside_the_benchmark_is_explained(root):
+    with pytest.raises(DataError) as error:
+        LaST(root / "last" / "test")
+    assert str(error.value).endswith(f"Say data.root={root / 'last'}")

@@ -1,8 +1,9 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
-from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.base import SplitCount, collect_faults
 from ccreid.data.benchmarks.ltcc import LTCC
 from ccreid.data.datamodule import unanswerable_queries
 from ccreid.data.files import read_image
@@ -143,6 +144,7 @@ def test_missing_data_says_where_what_and_how(tmp_path):
 
 def test_counted_images_are_enforced_and_remembered_people_warned_about(root, monkeypatch):
     monkeypatch.setattr(LTCC, "counts", {"train": SplitCount(9, 4, certain_identities=False)})
+    monkeypatch.setattr(SplitCount, "tolerance", 0.8)
     assert "expected 4 images of 9 people, found 4 images of 2 people" in LTCC(root).warnings[0]
     monkeypatch.setattr(LTCC, "counts", {"train": SplitCount(9, 5, certain_identities=False)})
     with pytest.raises(DataError, match="expected 5 images of 9 people, found 4"):
@@ -170,3 +172,99 @@ def test_published_splits_sum_to_the_published_total():
     train, query, gallery, total = (counts[k] for k in ("train", "query", "gallery", "total"))
     assert train.images + query.images + gallery.images == total.images
     assert train.identities + query.identities == total.identities
+
+
+def test_a_camera_that_ltcc_does_not_have_is_named(root, monkeypatch):
+    monkeypatch.setattr(LTCC, "counts", {})
+    train = root / "LTCC_ReID" / "train"
+    for name in ("007_1_c13_000002.png", "007_1_c0_000002.png"):
+        shutil.copy(train / "007_1_c12_000002.png", train / name)
+        with pytest.raises(DataError, match=rf"{name}: ltcc has no such camera, .* are 1 to 12\."):
+            LTCC(root)
+        (train / name).unlink()
+    assert len(LTCC(root).train) == 4
+
+
+def test_a_person_in_train_and_in_test_is_refused_and_counted_once(root, monkeypatch):
+    monkeypatch.setattr(LTCC, "counts", {})
+    ltcc = root / "LTCC_ReID"
+    shutil.copy(ltcc / "train" / "007_1_c11_000001.png", ltcc / "test" / "007_1_c11_000009.png")
+    with pytest.raises(DataError, match=r"ltcc: 1 people are in train and in test: 7\."):
+        LTCC(root)
+    with collect_faults() as faults:
+        assert LTCC(root).found_counts()["total"] == SplitCount(5, 13)
+    assert len(faults) == 1
+
+
+def test_outfits_are_counted(root):
+    counts = LTCC(root).found_counts()
+    assert [counts[part].images for part in ("train outfits", "all outfits")] == [3, 7]
+
+
+@pytest.mark.parametrize("inside", ["train", "query/deeper", "info"])
+def test_a_root_inside_the_benchmark_is_explained(root, inside):
+    ltcc = root / "LTCC_ReID"
+    (ltcc / inside).mkdir(exist_ok=True)
+    with pytest.raises(DataError, match="is a folder inside the benchmark's") as error:
+        LTCC(ltcc / inside)
+    assert str(error.value).endswith(f"Say data.root={ltcc}")
+
+
+def test_a_folder_that_cannot_be_read_is_named(root, monkeypatch):
+    """As root one may read everything, so the refusal is played."""
+    whole = Path.iterdir
+
+    def refused(folder):
+        def play(self):
+            if self == folder:
+                raise PermissionError(13, "Permission denied", str(self))
+            return whole(self)
+
+        monkeypatch.setattr(Path, "iterdir", play)
+
+    refused(root / "LTCC_ReID" / "query")
+    with pytest.raises(DataError, match=r"LTCC_ReID/query cannot be read: Permission denied\."):
+        LTCC(root)
+    with collect_faults() as faults:
+        assert len(LTCC(root).gallery) == 5
+    assert sum("cannot be read" in fault for fault in faults) == 1
+    refused(root)
+    with pytest.raises(DataError, match=r"looked for, but .* cannot be read(?s:.*)data\.root="):
+        LTCC(root)
+
+
+def test_a_link_to_nothing_is_a_fault_and_folders_of_file_managers_are_not(root):
+    train = root / "LTCC_ReID" / "train"
+    for name in ("@eaDir", "__MACOSX"):
+        (train / name).mkdir()
+        shutil.copy(train / "007_1_c12_000002.png", train / name / "007_1_c12_000002.png")
+    assert LTCC(root).num_foreign_files == 14
+    (train / "000_9_c1_000012.png").symlink_to(root / "gone.png")
+    with pytest.raises(DataError, match=r"000_9_c1_000012\.png is a link to .*gone\.png, which is"):
+        LTCC(root)
+
+
+def test_the_copy_that_a_mac_packs_is_not_taken_for_the_benchmark(root):
+    (root / "__MACOSX").mkdir()
+    shutil.move(root / "LTCC_ReID", root / "__MACOSX")
+    with pytest.raises(DataError, match="ltcc was not found"):
+        LTCC(root)
+
+
+@pytest.mark.parametrize(
+    ("found", "differs", "is_far"),
+    [
+        (100, False, False),
+        (90, True, False),
+        (110, True, False),
+        (89, True, True),
+        (111, True, True),
+    ],
+)
+def test_a_remembered_number_only_warns_and_may_be_off_by_a_tenth(found, differs, is_far):
+    for expected in (SplitCount(100, 7, certain_identities=False), SplitCount(100, 7, False, None)):
+        assert expected.contradicts(SplitCount(found, 7)) == (False, differs)
+        assert expected.is_far_from(SplitCount(found, 7)) is is_far
+    certain = SplitCount(100, None)
+    assert certain.contradicts(SplitCount(found, 5)) == ((found != 100,) * 2)
+    assert not certain.is_far_from(SplitCount(found, 5))

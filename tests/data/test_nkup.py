@@ -86,3 +86,31 @@ def test_days_are_outfits_only_if_asked(root):
     train = NKUP(root, day_as_outfit=True).train
     assert len({s.clothes_id for s in train}) == 3  # person 1 on two days, person 2 on one
     assert len({(s.pid, s.clothes_id) for s in train}) == 3
+
+
+def test_a_camera_outside_the_fifteen_is_named(root):
+    query = root / "NKUP" / "query"
+    shutil.move(query / "0006_D0913_C10S01_00001.jpg", query / "0006_D0913_C16S01_00001.jpg")
+    with pytest.raises(DataError, match=r"C16S01_00001\.jpg: nkup has no such camera.* 1 to 15"):
+        NKUP(root)
+
+
+def test_the_cameras_of_the_queries_are_counted(root, monkeypatch):
+    assert NKUP(root).found_counts()["query cameras"].images == 2
+    monkeypatch.setattr(NKUP, "counts", {"query cameras": SplitCount(None, 14, what="cameras")})
+    with pytest.raises(DataError, match="query cameras: expected 14 cameras, found 2 cameras"):
+        NKUP(root)
+
+
+def test_a_number_in_train_and_in_test_is_told_as_two_people(root, monkeypatch):
+    monkeypatch.setattr(NKUP, "counts", {})
+    folder = root / "NKUP"
+    shutil.copy(
+        folder / "bounding_box_train" / "0001_D0912_C01S01_00010.jpg",
+        folder / "bounding_box_test" / "0001_D0913_C01S01_00010.jpg",
+    )
+    nkup = NKUP(root)
+    (warning,) = nkup.warnings
+    assert "1 people are in train and in test: 1." in warning
+    assert "not published" in warning
+    assert nkup.found_counts()["total"] == SplitCount(2 + 5, 11)

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from ccreid.data.benchmarks.base import SplitCount
+from ccreid.data.benchmarks.base import SplitCount, collect_faults
 from ccreid.data.benchmarks.prcc import PRCC
 from ccreid.data.sample import ids
 from ccreid.errors import DataError
@@ -128,3 +128,72 @@ def test_published_queries_are_those_of_both_cameras():
     counts = PRCC.counts
     assert counts["query"].images == counts["query B"].images + counts["query C"].images == 7_416
     assert (counts["query B"].images, counts["query C"].images) == (3_873, 3_543)
+
+
+@pytest.fixture
+def rgb(root, monkeypatch):
+    """With a `val` folder of the train people, and counts that know of it."""
+    rgb = root / "prcc" / "rgb"
+    for pid in ("001", "002", "005"):
+        (rgb / "val" / pid).mkdir(parents=True)
+        image = rgb / "train" / pid / "A_cropped_rgb10.jpg"
+        shutil.copy(image, rgb / "val" / pid / "A_cropped_rgb77.jpg")
+    counts = {**PRCC.counts, "val": SplitCount(3, 3), "total": SplitCount(5, 39)}
+    monkeypatch.setattr(PRCC, "counts", counts)
+    monkeypatch.setattr(PRCC, "total_without_val", SplitCount(5, 36))
+    return rgb
+
+
+def test_val_is_counted_and_not_used(root, rgb):
+    prcc = PRCC(root)
+    assert prcc.warnings == ()
+    assert not any("/val/" in s.path for samples in prcc.splits.values() for s in samples)
+    (rgb / "val" / "001" / "A_cropped_rgb77.jpg").unlink()
+    with pytest.raises(DataError, match="val: expected 3 images of 3 people, found 2 images of 2"):
+        PRCC(root)
+
+
+def test_a_copy_without_val_is_warned_about(root, rgb):
+    shutil.rmtree(rgb / "val")
+    (warning,) = PRCC(root).warnings
+    assert "prcc val: expected 3 images of 3 people, but it is not there" in warning
+    shutil.copy(rgb / "train/001/A_cropped_rgb10.jpg", rgb / "train/001/A_cropped_rgb99.jpg")
+    with collect_faults() as faults:
+        PRCC(root)
+    assert "prcc total: expected 36 images of 5 people, found 37 images" in faults[-1]
+
+
+def test_the_published_total_is_the_sum_with_val():
+    counts = PRCC.counts
+    parts = [counts[part].images for part in ("train", "query", "gallery", "val")]
+    assert sum(parts) == counts["total"].images == 33_698
+    assert PRCC.total_without_val.images == sum(parts[:3])
+    assert counts["total"].identities == PRCC.total_without_val.identities == 150 + 71
+
+
+@pytest.mark.parametrize("inside", ["rgb", "rgb/train", "rgb/test/A"])
+def test_a_root_inside_the_benchmark_is_explained(root, inside):
+    with pytest.raises(DataError) as error:
+        PRCC(root / "prcc" / inside)
+    assert str(error.value).endswith(f"Say data.root={root / 'prcc'}")
+
+
+def test_images_beside_the_people_are_a_fault_and_other_files_are_counted(root):
+    train = root / "prcc" / "rgb" / "train"
+    before = PRCC(root).num_foreign_files
+    (train / "notes.txt").touch()
+    (train / "@eaDir").mkdir()
+    assert PRCC(root).num_foreign_files == before + 2
+    shutil.copy(train / "001" / "A_cropped_rgb10.jpg", train)
+    with pytest.raises(
+        DataError, match=r"train holds 1 images beside the people's .* A_cropped_rgb10\.jpg"
+    ):
+        PRCC(root)
+
+
+def test_a_person_in_train_and_in_test_is_refused(root, monkeypatch):
+    monkeypatch.setattr(PRCC, "counts", {})
+    rgb = root / "prcc" / "rgb"
+    shutil.copytree(rgb / "test" / "A" / "003", rgb / "test" / "A" / "005")
+    with pytest.raises(DataError, match="1 people are in train and in test: 5"):
+        PRCC(root)

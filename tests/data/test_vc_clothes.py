@@ -39,13 +39,13 @@ def test_clothes_are_unique_over_all_people(root):
     assert len(outfits) == len({clothes for _, clothes in outfits}) == 8
 
 
-def test_outfit_11_of_person_1_is_not_outfit_1_of_person_11(root, monkeypatch):
+def test_outfit_21_of_person_1_is_not_outfit_1_of_person_12(root, monkeypatch):
     monkeypatch.setattr(VCClothes, "counts", {})
     train = root / "VC-Clothes" / "train"
-    for name in ("1-1-11-1.jpg", "11-1-1-1.jpg"):
+    for name in ("1-1-21-1.jpg", "12-1-1-1.jpg"):
         shutil.copy(train / "001-1-02-01.jpg", train / name)
     clothes = {s.path.rsplit("/", 1)[1]: s.clothes_id for s in VCClothes(root).train}
-    assert clothes["1-1-11-1.jpg"] != clothes["11-1-1-1.jpg"]
+    assert clothes["1-1-21-1.jpg"] != clothes["12-1-1-1.jpg"]
 
 
 def test_protocols_choose_cameras_under_the_standard_rule(root):
@@ -86,6 +86,7 @@ def test_names_of_real28_are_refused(root):
 
 
 def test_remembered_splits_warn_and_the_verified_total_is_enforced(root, monkeypatch):
+    monkeypatch.setattr(SplitCount, "tolerance", 0.125)  # of eight images: one
     gallery = root / "VC-Clothes" / "gallery" / "011-1-01-02.jpg"
     shutil.move(gallery, root / "VC-Clothes" / "query" / "011-1-01-02.jpg")
     warnings = VCClothes(root).warnings
@@ -113,3 +114,25 @@ def test_published_splits_sum_to_the_published_total():
     train, query, gallery, total = (counts[k] for k in ("train", "query", "gallery", "total"))
     assert train.images + query.images + gallery.images == total.images
     assert train.identities + query.identities == total.identities
+
+
+def test_a_fifth_camera_is_named(root, monkeypatch):
+    monkeypatch.setattr(VCClothes, "counts", {})
+    train = root / "VC-Clothes" / "train"
+    shutil.copy(train / "001-1-02-01.jpg", train / "001-5-02-01.jpg")
+    with pytest.raises(
+        DataError, match=r"001-5-02-01\.jpg: vc_clothes has no such camera.* 1 to 4"
+    ):
+        VCClothes(root)
+
+
+def test_a_protocol_whose_cameras_show_nothing_is_explained(root, monkeypatch):
+    monkeypatch.setattr(VCClothes, "counts", {})
+    for image in (root / "VC-Clothes" / "gallery").glob("*-[34]-*.jpg"):
+        image.unlink()
+    with pytest.raises(DataError) as error:
+        unanswerable_queries(VCClothes(root))
+    assert "vc_clothes: there is no gallery image under the cameras of protocol 'cc'" in str(
+        error.value
+    )
+    assert "wanfb.github.io" in str(error.value)

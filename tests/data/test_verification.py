@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import random
 import shutil
@@ -226,6 +227,7 @@ def test_folders_that_are_no_people_are_listed(make, check):
 
 def test_counts_that_are_verified_and_that_are_remembered(make, check, monkeypatch):
     make(LTCC)
+    monkeypatch.setattr(SplitCount, "tolerance", 0.8)
     counts = {
         "train": SplitCount(2, 5),
         "query": SplitCount(9, 3, certain_identities=False),
@@ -241,6 +243,8 @@ def test_counts_that_are_verified_and_that_are_remembered(make, check, monkeypat
         "query": ("verified, people remembered", "differs"),
         "gallery": ("remembered", "differs"),
         "total": ("", "unpublished"),
+        "train outfits": ("", "unpublished"),
+        "all outfits": ("", "unpublished"),
     }
     monkeypatch.setattr(LTCC, "counts", {"gallery": counts["gallery"]})
     assert check(LTCC).status == "right"
@@ -292,7 +296,9 @@ def test_a_protocol_whose_cameras_show_nothing(make, check, monkeypatch):
     monkeypatch.setattr(VCClothes, "counts", {})
     for image in root.glob("query/*-[23]-*.jpg"):
         image.unlink()
-    assert "none of the 0 queries of protocol 'sc'" in the_only_fault(check(VCClothes))
+    fault = the_only_fault(check(VCClothes))
+    assert "vc_clothes: there is no query under the cameras of protocol 'sc' (sc: " in fault
+    assert "Get the whole benchmark" in fault
 
 
 def test_every_fault_of_deepchanges_lists(make, check):
@@ -379,3 +385,54 @@ def test_an_archive_of_ones_own_is_read_image_by_image(tmp_path):
     assert result.faults[-1] == (
         f"1 image is in train and in test: {names[1]} = mine/train/0002_o0_c00_00.jpg."
     )
+
+
+def test_a_part_that_is_not_there_and_not_needed(make, check, monkeypatch):
+    make(PRCC)
+    counts = {**PRCC.counts, "val": SplitCount(3, 3)}
+    monkeypatch.setattr(PRCC, "counts", counts)
+    monkeypatch.setattr(PRCC, "total_without_val", counts["total"])
+    result = check(PRCC)
+    assert result.status == "right"
+    assert "prcc val: expected 3 images of 3 people, but it is not there" in result.warnings[0]
+    last = result.counts[-1]
+    assert (last.part, last.certainty, last.verdict) == ("val", "verified", "absent")
+    assert (last.found.identities, last.found.images) == (None, None)
+
+
+@pytest.mark.parametrize("kind", [LTCC, PRCC, VCClothes, CCVID, DeepChange])
+def test_people_in_train_and_in_test_are_wrong(make, check, kind, monkeypatch):
+    """Where the numbers are one numbering; the person's images are others."""
+    benchmark = make(kind)
+    monkeypatch.setattr(kind, "counts", {})
+    monkeypatch.setattr(kind, "list_split", _with_a_train_person_in_the_gallery(kind.list_split))
+    fault = the_only_fault(check(kind, images=False))
+    assert fault == (f"{kind.name}: 1 people are in train and in test: {benchmark.train[0].pid}.")
+
+
+def _with_a_train_person_in_the_gallery(list_split):
+    def listed(self, split):
+        samples = list(list_split(self, split))
+        if split == "train":
+            self.one_of_train = samples[0].pid
+        if split == "gallery":
+            samples.append(dataclasses.replace(samples[-1], pid=self.one_of_train))
+        return iter(samples)
+
+    return listed
+
+
+@pytest.mark.parametrize("kind", [CelebReID, CelebReIDLight])
+def test_numbers_that_start_again_are_no_fault(make, check, kind):
+    benchmark = make(kind)
+    assert {s.pid for s in benchmark.train} & {s.pid for s in benchmark.gallery}
+    assert check(kind, images=False).status == "right"
+
+
+def test_folders_of_file_managers_hold_no_images(make, check):
+    benchmark = make(LTCC)
+    shutil.copytree(benchmark.root / "train", benchmark.root / "train" / "@eaDir")
+    result = check(LTCC)
+    assert result.status == "right"
+    assert {f.name: f.images for f in result.tree.folders}["train"] == len(benchmark.train)
+    assert result.num_foreign_files == benchmark.num_foreign_files + 1

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from typing import ClassVar
 from ccreid.data.clips import CAL_CLIPS, ClipRule
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample, ids
-from ccreid.errors import DataError, nearest
+from ccreid.errors import DataError
 
 SPLITS = ("train", "query", "gallery")
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png")
 _FOREIGN = ("Thumbs.db", "desktop.ini")
+_FOREIGN_FOLDERS = ("@eaDir", "__MACOSX")
 _OUTFITS = 100_000  # more than any person owns
 
 _collected: ContextVar[list[str] | None] = ContextVar("faults", default=None)
@@ -45,6 +45,8 @@ class SplitCount:
         certain: whether the numbers are verified, not remembered.
         certain_identities: the same for `identities` alone; None means like `certain`.
         what: what is counted beside people.
+        tolerance: share that a remembered number may be off before `ccreid.verify` calls it a
+            fault. Loading warns whatever the difference: a memory must stop no training.
     """
 
     identities: int | None
@@ -52,18 +54,36 @@ class SplitCount:
     certain: bool = True
     certain_identities: bool | None = None
     what: str = "images"
+    tolerance: ClassVar[float] = 0.1
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> SplitCount:
         """Return the size of a list."""
         return cls(len(set(ids(samples, "pid"))), len(samples))
 
+    @property
+    def people_are_certain(self) -> bool:
+        """Whether the number of people is verified."""
+        return self.certain if self.certain_identities is None else self.certain_identities
+
     def contradicts(self, found: SplitCount) -> tuple[bool, bool]:
         """Return whether a number that is certain, and whether any number, differs from `found`."""
-        identities = self.identities not in (None, found.identities)
-        images = self.images not in (None, found.images)
-        sure = self.certain if self.certain_identities is None else self.certain_identities
-        return (identities and sure) or (images and self.certain), identities or images
+        errors = self._errors(found)
+        return any(error and sure for error, _, sure in errors), any(e for e, _, _ in errors)
+
+    def is_far_from(self, found: SplitCount) -> bool:
+        """Return whether a remembered number is off by more than the tolerance."""
+        return any(
+            error > self.tolerance * own for error, own, sure in self._errors(found) if not sure
+        )
+
+    def _errors(self, found: SplitCount) -> list[tuple[int, int, bool]]:
+        """Return of every known number how far it is off, itself, and whether it is certain."""
+        numbers = (
+            (self.identities, found.identities, self.people_are_certain),
+            (self.images, found.images, self.certain),
+        )
+        return [(abs((n or 0) - own), own, sure) for own, n, sure in numbers if own is not None]
 
     def __str__(self) -> str:
         images = "an unknown number of" if self.images is None else self.images
@@ -129,11 +149,21 @@ class Benchmark(ABC):
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        """Turn a DataError of the block into a fault: inside `collect_faults` it only ends it."""
+        """Turn what the block cannot read into a fault: inside `collect_faults` it only ends it."""
         try:
             yield
         except DataError as error:
             self.fault(str(error).removesuffix(f"\n{self.remedy()}"))
+        except OSError as error:
+            self.fault(f"{error.filename} cannot be read: {error.strerror}.")
+
+    def report_broken_links(
+        self, paths: Iterable[Path], extensions: tuple[str, ...] = IMAGE_EXTENSIONS
+    ) -> None:
+        """Make a fault of every image among the paths that is a link to nothing."""
+        for path in paths:
+            if is_image_name(path.name, extensions) and path.is_symlink() and not path.exists():
+                self.fault(f"{path} is a link to {os.readlink(path)}, which is not there.")
 
     def parsing_path(self, sample: Sample) -> str | None:
         """Return where the parsing mask that comes with the benchmark lies, or None."""
@@ -161,10 +191,11 @@ class Benchmark(ABC):
         """Compare the lists with the published counts.
 
         Returns:
-            One sentence per difference from a count that is not certain.
+            One sentence per difference from a remembered count, and per part that is not there and
+            not needed. Inside `collect_faults` a gross difference is a fault.
 
         Raises:
-            DataError: a split is empty, or differs from a certain count.
+            DataError: a split is empty, or contradicts a count (`SplitCount.contradicts`).
         """
         for split, samples in self.splits.items():
             if not samples:
@@ -172,74 +203,49 @@ class Benchmark(ABC):
         warnings = []
         found = self.found_counts()
         for part, expected in self.expected_counts().items():
+            if part not in found:
+                warnings.append(
+                    f"{self.name} {part}: expected {expected}, but it is not there. Nothing is "
+                    "trained or evaluated on it."
+                )
+                continue
             wrong, differs = expected.contradicts(found[part])
             message = f"{self.name} {part}: expected {expected}, found {found[part]}."
-            if wrong:
+            if not (expected.certain and expected.people_are_certain):
+                message += " The expected number is remembered, not verified."
+            is_checked = _collected.get() is not None
+            if wrong or (is_checked and expected.is_far_from(found[part])):
                 self.fault(message)
             elif differs:
-                warnings.append(f"{message} The expected number is remembered, not verified.")
+                warnings.append(message)
         return warnings
+
+    def num_unanswerable(self, protocol: Protocol) -> tuple[int, int]:
+        """Return how many queries of a protocol have no match, and how many queries it has."""
+        queries = len(protocol.select_query(self.query))
+        if not (queries and len(protocol.select_galleries(self.gallery)[0])):
+            return queries, queries
+        return protocol.num_queries_without_match(self.query, self.gallery)
+
+    def why_unanswerable(self, protocol: Protocol) -> str:
+        """Return one sentence on a protocol none of whose queries can be answered."""
+        queries = protocol.select_query(self.query)
+        (gallery, *_) = protocol.select_galleries(self.gallery)
+        for images, kind in ((queries, "query"), (gallery, "gallery image")):
+            if not len(images):
+                return (
+                    f"{self.name}: there is no {kind} under the cameras of protocol "
+                    f"'{protocol.name}' ({protocol}). Get the whole benchmark: this copy "
+                    "lacks them."
+                )
+        return (
+            f"{self.name}: none of the {len(queries)} queries of protocol '{protocol.name}' has a "
+            "match in the gallery."
+        )
 
     @abstractmethod
     def remedy(self) -> str:
         """Return where the loader looked, what it expected and how to get it."""
-
-
-def find_root(
-    benchmark: type[Benchmark], root: Path | str, folders: Sequence[str], inside: str
-) -> Path:
-    """Find a benchmark's folder at `root` or one level below it, under any of its usual names.
-
-    Spellings that differ in case, hyphens and underscores are the same name.
-
-    Args:
-        benchmark: the class, for its name and its remedy.
-        root: where the user says the data is.
-        folders: the names the benchmark's folder goes by.
-        inside: what such a folder holds, by which it is known under any other name.
-
-    Raises:
-        BenchmarkNotFound: none of them exists; the message says where it was looked for, and how
-            to get it.
-        DataError: what it should hold lies deeper.
-    """
-    base = Path(root).expanduser()
-    keys = {_key(name) for name in folders}
-    beside = [path for path in sorted(base.iterdir()) if path.is_dir()] if base.is_dir() else []
-    candidates = [base / name for name in folders]
-    alike = [path for path in (*beside, base) if path.is_dir() and _key(path.name) in keys]
-    named = [path for path in candidates if path.is_dir()] + alike
-    for folder in (*named, base):
-        if (folder / inside).exists():
-            return folder
-    if nested := _look_deeper(base, named, folders, inside):
-        raise DataError(
-            f"{benchmark.name} is nested too deep: neither {base.absolute()} nor the benchmark's "
-            f"folder in it holds {inside}, but {nested} does. Say data.root={nested}"
-        )
-    if named:
-        return named[0]
-    looked = "\n".join(f"  {path.absolute()}" for path in (*candidates, base))
-    similar = nearest(folders[0], (path.name for path in beside), cutoff=0.6)
-    raise BenchmarkNotFound(
-        f"{benchmark.name} was not found.{similar} Looked in\n{looked}\n{how_to_get(benchmark)}"
-    )
-
-
-def _look_deeper(
-    base: Path, named: Sequence[Path], folders: Sequence[str], inside: str
-) -> Path | None:
-    """Return the first folder below the expected place that holds what a benchmark holds."""
-    below = [(folder, f"{levels}{inside}") for folder in named for levels in ("*/", "*/*/")]
-    for folder, pattern in (*below, *((base, f"*/{name}/{inside}") for name in folders)):
-        for path in sorted(folder.glob(pattern)):
-            return Path(str(path.absolute()).removesuffix(inside))
-    return None
-
-
-def _key(folder: str) -> str:
-    """Reduce a folder's name to what no two spellings of it differ in."""
-    return re.sub(r"[^a-z0-9+]", "", folder.lower())
 
 
 def outfit_id(pid: int, outfit: int) -> int:
@@ -247,19 +253,6 @@ def outfit_id(pid: int, outfit: int) -> int:
     if outfit >= _OUTFITS:
         raise DataError(f"Outfit {outfit} of person {pid}: more than {_OUTFITS} were not expected.")
     return pid * _OUTFITS + outfit
-
-
-def how_to_get(benchmark: type[Benchmark]) -> str:
-    """Return what the loader expects and how to obtain it, as one screen of text."""
-    variable = os.environ.get("CCREID_DATA")
-    return (
-        f"Expected this layout:\n{benchmark.layout}\n"
-        f"Get it from {benchmark.url} ({benchmark.licence}), then either\n"
-        "  say where it is:   data.root=/folder/that/holds/it\n"
-        "  or once for all:   export CCREID_DATA=/folder/that/holds/it"
-        f" (now {'unset' if variable is None else variable})\n"
-        "Or start without any download: data=virtual"
-    )
 
 
 def list_images(folder: Path, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Iterator[Path]:
@@ -273,3 +266,8 @@ def is_image_name(name: str, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> 
     """Return whether a file of this name is an image, not one that a file manager left behind."""
     hidden = name.startswith(".") or name in _FOREIGN
     return not hidden and name.lower().endswith(extensions)
+
+
+def is_foreign_folder(name: str) -> bool:
+    """Return whether a folder of this name is hidden, or left behind by a file manager."""
+    return name.startswith(".") or name in _FOREIGN_FOLDERS

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from ccreid.data.benchmarks.base import SplitCount
-from ccreid.data.benchmarks.ondisk import OnDisk
+from ccreid.data.benchmarks.ondisk import OnDisk, some
 from ccreid.data.clips import CAL_CLIPS, ClipRule
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
@@ -18,7 +19,9 @@ _LINE = re.compile(
     r"^(?P<folder>session(?P<session>[123])/(?P<pid>\d{3})_(?P<walk>\d{2}))"
     r"\t(?P<person>\d+)\t(?P<clothes>\w+)$"
 )
-_FRAME = re.compile(r"^\d+\.jpg$", re.IGNORECASE)
+_FRAME = re.compile(r"^\d{5}\.jpg$", re.IGNORECASE)
+_WALKS = 12  # of a session
+_ENDS = ("shortest", "longest")
 
 
 class CCVID(OnDisk):
@@ -44,7 +47,12 @@ class CCVID(OnDisk):
         "query": SplitCount(151, 834, what="tracklets"),
         "gallery": SplitCount(151, 1_074, what="tracklets"),
         "total": SplitCount(226, 2_856, what="tracklets"),
+        "session 1": SplitCount(None, 1_764, what="tracklets"),
+        "session 2": SplitCount(None, 948, what="tracklets"),
+        "session 3": SplitCount(None, 144, what="tracklets"),
         "frames": SplitCount(None, 347_833, what="frames"),
+        "shortest tracklet": SplitCount(None, 27, what="frames"),
+        "longest tracklet": SplitCount(None, 410, what="frames"),
         "train outfits": SplitCount(None, 159, what="outfits"),
         "test outfits": SplitCount(None, 321, what="outfits"),
     }
@@ -60,6 +68,7 @@ class CCVID(OnDisk):
         "session1/001_01<tab>001<tab>u0_l0_s0_c0_a0"
     )
     hide_faces = True
+    cameras: ClassVar = {camid: f"{camid:02d}" for camid in range(1, 2 * _WALKS + 1)}
     folders = ("CCVID",)
     inside = "train.txt"
 
@@ -78,26 +87,49 @@ class CCVID(OnDisk):
             yield Sample(
                 str(folder),
                 pid=pid,
-                camid=walk + 12 if session == 3 else walk,
+                camid=walk + _WALKS if session == 3 else walk,
                 clothes_id=self._clothes_ids[line["pid"], line["clothes"]],
                 tracklet_id=(session * 1000 + pid) * 100 + walk,
                 frames=frames,
             )
 
     def found_counts(self) -> dict[str, SplitCount]:
-        """Return the sizes in tracklets, and how many frames and outfits there are."""
+        """Return the sizes in tracklets and frames, and how many outfits there are."""
         splits = {
             name: SplitCount(count.identities, count.images, what="tracklets")
             for name, count in super().found_counts().items()
         }
         tracklets = (*self.train, *self.query, *self.gallery)
-        frames = sum(len(sample.frames) for sample in tracklets)
+        lengths = [len(sample.frames) for sample in tracklets]
+        sessions = Counter(sample.tracklet_id // 100_000 for sample in tracklets)
         return {
             **splits,
-            "frames": SplitCount(None, frames, what="frames"),
+            **{
+                f"session {number}": SplitCount(None, sessions[number], what="tracklets")
+                for number in (1, 2, 3)
+            },
+            "frames": SplitCount(None, sum(lengths), what="frames"),
+            "shortest tracklet": SplitCount(None, min(lengths, default=0), what="frames"),
+            "longest tracklet": SplitCount(None, max(lengths, default=0), what="frames"),
             "train outfits": _outfits(self.train),
             "test outfits": _outfits((*self.query, *self.gallery)),
         }
+
+    def verify(self) -> list[str]:
+        """Compare the lists with the published counts; name the tracklets that are not whole."""
+        tracklets = (*self.train, *self.query, *self.gallery)
+        self._check_lengths(tracklets)
+        return [*super().verify(), *_incomplete(tracklets)]
+
+    def _check_lengths(self, tracklets: Sequence[Sample]) -> None:
+        counts = self.expected_counts()
+        ends = [counts[f"{e} tracklet"].images or 0 for e in _ENDS if f"{e} tracklet" in counts]
+        for sample in tracklets if len(ends) == len(_ENDS) else ():
+            if not ends[0] <= len(sample.frames) <= ends[1]:
+                self.fault(
+                    f"{sample.path} holds {len(sample.frames)} frames; tracklets have {ends[0]} to "
+                    f"{ends[1]}."
+                )
 
     def _frames(self, folder: Path, split: str) -> tuple[str, ...]:
         if not folder.is_dir():
@@ -106,6 +138,8 @@ class CCVID(OnDisk):
         frames = tuple(path for path, _ in self.images(folder, _FRAME))
         if not frames:
             self.fault(f"{folder} holds no frame, but {split}.txt names it.")
+        elif _number(frames[0]) != 1:
+            self.fault(f"{folder} begins with {Path(frames[0]).name}, not with 00001.jpg.")
         return frames
 
     @cached_property
@@ -129,14 +163,16 @@ class CCVID(OnDisk):
             self.fault(f"{path} does not exist: it says which tracklets are {split}.")
             return
         known = set()
-        for number, text in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+        for number, text in self.lines(path):
             line = _LINE.match(text.rstrip())
-            if not text.strip():
-                continue
             if line is None or int(line["pid"]) != int(line["person"]):
                 self.fault(
                     f"{path}, line {number}: expected session1/001_01<tab>001<tab>u0_l0_s0_c0_a0 "
                     f"but found '{text}'."
+                )
+            elif not 1 <= int(line["walk"]) <= _WALKS:
+                self.fault(
+                    f"{path}, line {number}: {line['folder']}, but walks are 01 to {_WALKS}."
                 )
             elif line["folder"] in known:
                 self.fault(f"{path}, line {number}: {line['folder']} is named a second time.")
@@ -147,3 +183,19 @@ class CCVID(OnDisk):
 
 def _outfits(tracklets: tuple[Sample, ...]) -> SplitCount:
     return SplitCount(None, len({sample.clothes_id for sample in tracklets}), what="outfits")
+
+
+def _number(frame: str) -> int:
+    return int(Path(frame).stem)
+
+
+def _incomplete(tracklets: Sequence[Sample]) -> Iterator[str]:
+    """Yield a sentence on numbers left out. That the authors left none out is not published."""
+    gaps = [
+        f"{'/'.join(Path(sample.path).parts[-2:])} ({_number(sample.frames[-1])} is the last of "
+        f"{len(sample.frames)})"
+        for sample in tracklets
+        if len(sample.frames) < _number(sample.frames[-1])
+    ]
+    if gaps:
+        yield f"ccvid: the numbers of the frames have gaps in {some(gaps)}."

@@ -44,6 +44,7 @@ class CelebReID(FlatFolders):
         "  Celeb-reID/{train,query,gallery}/<pid>_<image>_<z>.jpg\n"
         "  (20,208 + 2,972 + 11,006 images; <z> means nothing)"
     )
+    one_numbering = False
     folders = ("Celeb-reID",)
     split_folders: ClassVar = {"train": "train", "query": "query", "gallery": "gallery"}
     pattern = re.compile(r"^(?P<pid>\d+)_(?P<image>\d+)_(?P<z>\d+)\.jpg$", re.IGNORECASE)

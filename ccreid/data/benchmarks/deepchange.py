@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from functools import cached_property
@@ -14,9 +13,10 @@ from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
 
 _SETS = {"train": "train-set", "query": "test-set-query", "gallery": "test-set-gallery"}
+_VAL_SETS = {"val query": "val-set-query", "val gallery": "val-set-gallery"}
 _LINE = re.compile(
-    r"^(?P<file>(?P<person>[A-Za-z](?P<pid>\d+))_[A-Za-z](?P<camera>\d+)_"
-    r"(?P<clothes>[^_.,]+)(?:_[^,/]*)?\.jpg),(?P<tracklet>\d+)$",
+    r"^(?P<file>(?P<person>[A-Za-z](?P<pid>\d{1,12}))_[A-Za-z](?P<camera>\d{1,12})_"
+    r"(?P<clothes>[^_.,]+)(?:_[^,/]*)?\.jpg),(?P<tracklet>\d{1,18})$",  # ids are int64
     re.IGNORECASE,
 )
 
@@ -26,8 +26,8 @@ class DeepChange(OnDisk):
 
     178,407 images of 1,121 people, validation included. The tracklet plays the camera: a match of
     the same camera counts when it is from another tracklet. The lists beside the folders say which
-    images take part. The two `val-set` folders are not used, as in CAL. Cameras keep the numbers of
-    the file names.
+    images take part. The two `val-set` folders are not used, as in CAL; what their lists name is
+    counted. Cameras keep the numbers of the file names.
 
     Args:
         root: the folder that holds `DeepChangeDataset/`, or that folder itself.
@@ -39,10 +39,13 @@ class DeepChange(OnDisk):
 
     name = "deepchange"
     protocols = (Protocol("general", camera="tracklet_id"),)
-    counts: ClassVar = {  # remembered; with validation they sum to the official totals
+    counts: ClassVar = {  # all but the total are remembered; they sum to it
         "train": SplitCount(450, 75_083, certain=False),
         "query": SplitCount(521, 17_527, certain=False),
         "gallery": SplitCount(521, 62_956, certain=False),
+        "val query": SplitCount(150, 4_976, certain=False),
+        "val gallery": SplitCount(150, 17_865, certain=False),
+        "total": SplitCount(1_121, 178_407),
     }
     licence = "signed DeepChange Access Agreement; faces must be blocked in every figure"
     url = "https://github.com/PengBoXiangShang/deepchange"
@@ -56,20 +59,29 @@ class DeepChange(OnDisk):
         "  DeepChangeDataset/<folder>-bbox.txt, one line per image: <file>.jpg,<tracklet>"
     )
     hide_faces = True
+    cameras: ClassVar = {number: str(number) for number in range(1, 18)}
+    val_parts = tuple(_VAL_SETS)
+    total_without_val = SplitCount(1_121 - 150, 178_407 - 4_976 - 17_865, certain=False)
     folders = ("DeepChangeDataset", "DeepChange", "DeepChange/DeepChangeDataset")
     inside = "train-set"
 
     def list_split(self, split: str) -> Iterator[Sample]:
         """Yield the samples that a split's list names, in sorted order."""
+        if split in _VAL_SETS:  # only counted, by the list alone
+            for line in self._read(f"{_VAL_SETS[split]}-bbox.txt"):
+                yield Sample(line["file"], int(line["pid"]), int(line["camera"]))
+            return
         folder = self.folder(_SETS[split])
         lines = self._lines[split]
-        there = set(os.listdir(folder))
+        entries = self.entries(folder)
+        there = {path.name for path in self.image_files(entries)}
         if missing := [line["file"] for line in lines if line["file"] not in there]:
             self.fault(
                 f"{folder} lacks {len(missing)} of the {len(lines)} images that {folder.name}"
                 f"-bbox.txt names, the first is {missing[0]}."
             )
-        self.num_foreign_files += len(there.difference(line["file"] for line in lines))
+        listed = {line["file"] for line in lines}
+        self.num_foreign_files += sum(path.name not in listed for path in entries)
         for line in sorted(lines, key=lambda line: line["file"]):
             if line["file"] not in there:
                 continue
@@ -80,6 +92,10 @@ class DeepChange(OnDisk):
                 clothes_id=self._clothes_ids[_outfit(split, line)],
                 tracklet_id=int(line["tracklet"]),
             )
+
+    def has_val(self, part: str) -> bool:
+        """Return whether there is the list of a validation set."""
+        return (self.root / f"{_VAL_SETS[part]}-bbox.txt").is_file()
 
     def verify(self) -> list[str]:
         """Compare the lists with the published counts; find images that a list names twice."""
@@ -120,11 +136,7 @@ class DeepChange(OnDisk):
                 "a folder alone is not enough."
             )
             return
-        for number, line in enumerate(
-            path.read_text("utf-8-sig", errors="replace").splitlines(), start=1
-        ):
-            if not line.strip():
-                continue
+        for number, line in self.lines(path):
             match = _LINE.match(line.strip())
             if match is None:
                 self.fault(

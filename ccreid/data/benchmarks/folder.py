@@ -10,6 +10,7 @@ from ccreid.data.benchmarks.base import (
     IMAGE_EXTENSIONS,
     SPLITS,
     BenchmarkNotFound,
+    is_foreign_folder,
     list_images,
 )
 from ccreid.data.benchmarks.own import Own, OwnImage, SplitRule
@@ -97,12 +98,13 @@ class Folder(Own):
                 f"is not known: {strays[0]} should be in {folder}/<person>/{strays[0]}."
             )
         for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.name.startswith("."):
+            if path.is_dir() and not is_foreign_folder(path.name):
                 yield path
             elif path.name not in strays:
                 self.num_foreign_files += 1
 
     def _images(self, person: Path, split: str) -> Iterator[OwnImage]:
+        self.report_broken_links(sorted(person.iterdir()), EXTENSIONS)
         images = list(list_images(person, EXTENSIONS))
         self.num_foreign_files += sum(1 for _ in person.iterdir()) - len(images)
         inner = [path for path in sorted(person.iterdir()) if _holds_images(path)]
@@ -142,7 +144,7 @@ class Folder(Own):
 
 
 def _holds_images(path: Path) -> bool:
-    is_folder = path.is_dir() and not path.name.startswith(".")
+    is_folder = path.is_dir() and not is_foreign_folder(path.name)
     return is_folder and any(True for _ in list_images(path, EXTENSIONS))
 
 

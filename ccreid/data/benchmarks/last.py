@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from ccreid.data.benchmarks.base import SplitCount
@@ -20,7 +21,7 @@ class LaST(OnDisk):
 
     206,777 images of 10,806 people in train and test. There is no camera, so no gallery image is
     ever junk. Clothes are labelled in train only; test samples have none (-1). One person of the
-    gallery has no query. The `val` folder (56 people, 21,379 images) is not used, as in CAL.
+    gallery has no query. The `val` folders (56 people, 21,379 images) are only counted, as in CAL.
 
     Args:
         root: the folder that holds `last/`, or that folder itself.
@@ -36,6 +37,9 @@ class LaST(OnDisk):
         "train": SplitCount(5_000, 71_248),
         "query": SplitCount(5_805, 10_176),
         "gallery": SplitCount(5_806, 125_353),
+        "val query": SplitCount(56, 100),
+        "val gallery": SplitCount(56, 21_279),
+        "total": SplitCount(5_000 + 56 + 5_806, 228_156),
     }
     old_release: ClassVar[Mapping[str, int]] = {
         "train": 70_923,
@@ -53,6 +57,9 @@ class LaST(OnDisk):
         "  last/test/query/<pid>_..._<any>.jpg                10,176 images\n"
         "  last/test/gallery/<pid>/<pid>_..._<any>.jpg        125,353 images"
     )
+    one_numbering = None
+    val_parts = ("val query", "val gallery")
+    total_without_val = SplitCount(5_000 + 5_806, 228_156 - 21_379)
     folders = ("last", "LaST")
     inside = "test/gallery"
 
@@ -60,13 +67,16 @@ class LaST(OnDisk):
         """Yield the samples of a split; query images lie in one folder, others by person."""
         if split == "train":
             yield from self._list_train()
-        elif split == "query":
-            for path, name in self.images(self.folder("test", "query"), _NAME):
+        elif split in ("query", "val query"):
+            for path, name in self.images(self._folder(split), _NAME):
                 yield Sample(path, pid=int(name["pid"]))
         else:
-            for person in self.people(self.folder("test", "gallery")):
-                for path, name in self.images(person, _NAME):
-                    yield Sample(path, pid=int(name["pid"]))
+            for path, name in self._by_person(self._folder(split)):
+                yield Sample(path, pid=int(name["pid"]))
+
+    def has_val(self, part: str) -> bool:
+        """Return whether there is `val/query` or `val/gallery`."""
+        return self.root.joinpath(*part.split()).is_dir()
 
     def verify(self) -> list[str]:
         """Compare the lists with the published counts; name the older release as such."""
@@ -80,13 +90,24 @@ class LaST(OnDisk):
         return super().verify()
 
     def _list_train(self) -> Iterator[Sample]:
-        people = self.people(self.folder("train"))
         images = [
             (path, int(name["pid"]), name["clothes"])
-            for person in people
-            for path, name in self.images(person, _NAME)
+            for path, name in self._by_person(self.folder("train"))
         ]
         outfits = sorted({(pid, clothes) for _, pid, clothes in images})
         number = {outfit: clothes_id for clothes_id, outfit in enumerate(outfits)}
         for path, pid, clothes in images:
             yield Sample(path, pid=pid, clothes_id=number[pid, clothes])
+
+    def _folder(self, part: str) -> Path:
+        *val, kind = part.split()
+        return self.folder(*(val or ["test"]), kind)
+
+    def _by_person(self, folder: Path) -> Iterator[tuple[str, re.Match[str]]]:
+        """Yield the images in the folders of the people; one of somebody else is a fault."""
+        for person in self.people(folder):
+            for path, name in self.images(person, _NAME):
+                if int(name["pid"]) == int(person.name):
+                    yield path, name
+                else:
+                    self.fault(f"{path} is in the folder of person {person.name} by mistake.")

@@ -6,7 +6,7 @@ import re
 from typing import ClassVar
 
 from ccreid.data.benchmarks.base import SplitCount, outfit_id
-from ccreid.data.benchmarks.ondisk import FlatFolders
+from ccreid.data.benchmarks.ondisk import FlatFolders, numbered_cameras
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
 
@@ -34,6 +34,8 @@ class LTCC(FlatFolders):
         "query": SplitCount(75, 493, certain_identities=False),
         "gallery": SplitCount(75, 7_050, certain_identities=False),
         "total": SplitCount(152, 17_119),
+        "train outfits": SplitCount(None, 256, certain=False, what="outfits"),
+        "all outfits": SplitCount(None, 478, certain=False, what="outfits"),
     }
     licence = "academic use, by request to the authors"
     url = "https://naiq.github.io/LTCC_Perosn_ReID.html"
@@ -45,6 +47,7 @@ class LTCC(FlatFolders):
         "  LTCC_ReID/{train,query,test}/<pid>_<outfit>_c<camera>_<frame>.png\n"
         "  (test is the gallery: 9,576 + 493 + 7,050 images)"
     )
+    cameras = numbered_cameras(12)
     folders = ("LTCC_ReID", "LTCC/LTCC_ReID", "LTCC")
     split_folders: ClassVar = {"train": "train", "query": "query", "gallery": "test"}
     pattern = re.compile(
@@ -55,3 +58,15 @@ class LTCC(FlatFolders):
         """Return the sample of e.g. `144_1_c11_011239.png`; the middle number is the outfit."""
         pid = int(name["pid"])
         return Sample(path, pid, int(name["camera"]) - 1, outfit_id(pid, int(name["outfit"])))
+
+    def found_counts(self) -> dict[str, SplitCount]:
+        """Return the size of every split and of the whole, and how many outfits there are."""
+        train, test = (
+            {sample.clothes_id for sample in part}
+            for part in (self.train, (*self.query, *self.gallery))
+        )
+        return {
+            **super().found_counts(),
+            "train outfits": SplitCount(None, len(train), what="outfits"),
+            "all outfits": SplitCount(None, len(train | test), what="outfits"),
+        }

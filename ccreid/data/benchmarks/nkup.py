@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ccreid.data.benchmarks.base import SplitCount, outfit_id
-from ccreid.data.benchmarks.ondisk import FlatFolders
+from ccreid.data.benchmarks.ondisk import FlatFolders, numbered_cameras
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
 
@@ -34,6 +34,7 @@ class NKUP(FlatFolders):
     counts: ClassVar = {
         "train": SplitCount(40, 5_336),
         "query": SplitCount(39, 332),
+        "query cameras": SplitCount(None, 14, what="cameras"),
         "gallery": SplitCount(67, 4_070),
     }
     licence = "academic use only"
@@ -47,6 +48,8 @@ class NKUP(FlatFolders):
         "<pid>_D<mmdd>_C<camera>S<video>_<frame>.jpg\n"
         "  (three archives; 5,336 + 332 + 4,070 images)"
     )
+    cameras = numbered_cameras(15)
+    one_numbering = None  # 107 people are the sum of the published 40 and 67
     folders = ("NKUP",)
     inside = "bounding_box_train"
     split_folders: ClassVar = {
@@ -62,6 +65,14 @@ class NKUP(FlatFolders):
     def __init__(self, root: Path | str = "data", day_as_outfit: bool = False) -> None:
         self.day_as_outfit = day_as_outfit
         super().__init__(root)
+
+    def found_counts(self) -> dict[str, SplitCount]:
+        """Return the size of every split and of the whole, and how many cameras queries have."""
+        cameras = len({sample.camid for sample in self.query})
+        return {
+            **super().found_counts(),
+            "query cameras": SplitCount(None, cameras, what="cameras"),
+        }
 
     def sample(self, path: str, name: re.Match[str], split: str) -> Sample:
         """Return the sample of e.g. `0005_D0912_C03S01_00151.jpg`."""

@@ -6,7 +6,7 @@ import re
 from typing import ClassVar
 
 from ccreid.data.benchmarks.base import SplitCount, outfit_id
-from ccreid.data.benchmarks.ondisk import FlatFolders
+from ccreid.data.benchmarks.ondisk import FlatFolders, numbered_cameras
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
 
@@ -50,10 +50,11 @@ class VCClothes(FlatFolders):
         "  VC-Clothes/{train,query,gallery}/<pid>-<camera>-<outfit>-<n>.jpg\n"
         "  (19,060 images; names with _ in place of - are Real28, another benchmark)"
     )
+    cameras = numbered_cameras(4)
     folders = ("VC-Clothes", "Vc-Clothes")
     split_folders: ClassVar = {"train": "train", "query": "query", "gallery": "gallery"}
     pattern = re.compile(
-        r"^(?P<pid>\d+)-(?P<camera>[1-4])-(?P<outfit>\d+)-(?P<number>\d+)\.jpg$", re.IGNORECASE
+        r"^(?P<pid>\d+)-(?P<camera>\d+)-(?P<outfit>\d+)-(?P<number>\d+)\.jpg$", re.IGNORECASE
     )
 
     def sample(self, path: str, name: re.Match[str], split: str) -> Sample:

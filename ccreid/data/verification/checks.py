@@ -16,7 +16,7 @@ from ccreid.data.verification.manifest import Inspected, Manifest, below
 from ccreid.errors import DataError
 
 Progress = Callable[[int, int], None]
-Verdict = Literal["ok", "differs", "wrong", "unpublished"]
+Verdict = Literal["ok", "differs", "wrong", "absent", "unpublished"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class CountCheck:
         part: a split, a part of one, or the total.
         expected, found: the sizes; `expected` is None where none is published.
         certainty: `verified` or `remembered`; where people differ in this, they are named apart.
-        verdict: `ok`; `differs` from a remembered number; `wrong` beside a verified one;
-            `unpublished`.
+        verdict: `ok`; `differs` from a remembered number; `wrong` beside a verified one, or far
+            off a remembered one; `absent`, and not needed; `unpublished`.
     """
 
     part: str
@@ -137,7 +137,7 @@ def verify_benchmark(
     result.counts += _compare_counts(benchmark)
     if benchmark.query and benchmark.gallery:
         result.protocols += _check_protocols(benchmark)
-        result.faults += _useless_protocols(name, result.protocols)
+        result.faults += _useless_protocols(benchmark, result.protocols)
         result.warnings += _absent_people(benchmark)
     if manifests is not None:
         manifest = Manifest(manifests / f"{name}.manifest.tsv", name, benchmark.root)
@@ -148,20 +148,25 @@ def verify_benchmark(
 
 
 def _compare_counts(benchmark: Benchmark) -> Iterator[CountCheck]:
-    expected = benchmark.expected_counts()
-    for part, found in benchmark.found_counts().items():
+    expected, there = benchmark.expected_counts(), benchmark.found_counts()
+    for part, found in there.items():
         published = expected.get(part)
         if published is None:
             yield CountCheck(part, None, found, "", "unpublished")
             continue
         is_wrong, differs = published.contradicts(found)
+        is_wrong = is_wrong or published.is_far_from(found)
         verdict: Verdict = "wrong" if is_wrong else "differs" if differs else "ok"
         yield CountCheck(part, published, found, _certainty(published), verdict)
+    for part, published in expected.items():
+        if part not in there:
+            nothing = SplitCount(None, None, what=published.what)
+            yield CountCheck(part, published, nothing, _certainty(published), "absent")
 
 
 def _certainty(count: SplitCount) -> str:
     words = {True: "verified", False: "remembered"}
-    sure = count.certain if count.certain_identities is None else count.certain_identities
+    sure = count.people_are_certain
     if count.identities is None or sure == count.certain:
         return words[count.certain]
     return f"{words[count.certain]}, people {words[sure]}"
@@ -169,20 +174,14 @@ def _certainty(count: SplitCount) -> str:
 
 def _check_protocols(benchmark: Benchmark) -> Iterator[ProtocolCheck]:
     for protocol in benchmark.protocols:
-        queries = len(protocol.select_query(benchmark.query))
-        unanswerable = queries
-        if queries and len(protocol.select_galleries(benchmark.gallery)[0]):
-            unanswerable, _ = protocol.num_queries_without_match(benchmark.query, benchmark.gallery)
+        unanswerable, queries = benchmark.num_unanswerable(protocol)
         yield ProtocolCheck(protocol.name, str(protocol), queries, unanswerable)
 
 
-def _useless_protocols(name: str, protocols: list[ProtocolCheck]) -> Iterator[str]:
-    for protocol in protocols:
-        if protocol.unanswerable == protocol.queries:
-            yield (
-                f"{name}: none of the {protocol.queries} queries of protocol '{protocol.name}' has "
-                "a match in the gallery."
-            )
+def _useless_protocols(benchmark: Benchmark, checks: list[ProtocolCheck]) -> Iterator[str]:
+    for protocol, check in zip(benchmark.protocols, checks, strict=True):
+        if check.unanswerable == check.queries:
+            yield benchmark.why_unanswerable(protocol)
 
 
 def _absent_people(benchmark: Benchmark) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ccreid.data.benchmarks.base import is_image_name
+from ccreid.data.benchmarks.base import is_foreign_folder, is_image_name
 from ccreid.data.files import open_archive
 from ccreid.data.verification.manifest import below
 
@@ -67,7 +67,8 @@ def _folder(parts: tuple[str, ...], name: str, images: Counter[tuple[str, ...]])
 def _disk_folders(root: Path) -> Iterator[tuple[tuple[str, ...], int]]:
     for folder, inside, files in os.walk(root, followlinks=True):
         parts = Path(folder).relative_to(root).parts
-        inside[:] = [name for name in inside if name[0] != "."] if len(parts) < _DEEPEST else []
+        own = [name for name in inside if not is_foreign_folder(name)]
+        inside[:] = own if len(parts) < _DEEPEST else []
         yield parts, sum(map(is_image_name, files))
 
 
