@@ -56,8 +56,8 @@ def page(name: str, benchmark: type[Benchmark]) -> str:
             "",
             "## Counts",
             "",
-            "A verified number that differs stops a run; a remembered one is warned about, and is a "
-            f"fault for `verify` where it is off by more than {SplitCount.tolerance:.0%}.",
+            "A verified number that differs stops a run; a remembered one is warned about, and is "
+            f"a fault for `verify` where it is off by more than {SplitCount.tolerance:.0%}.",
             "",
             "| split | people | samples | |",
             "|---|---|---|---|",

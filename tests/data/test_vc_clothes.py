@@ -86,7 +86,6 @@ def test_names_of_real28_are_refused(root):
 
 
 def test_remembered_splits_warn_and_the_verified_total_is_enforced(root, monkeypatch):
-    monkeypatch.setattr(SplitCount, "tolerance", 0.125)  # of eight images: one
     gallery = root / "VC-Clothes" / "gallery" / "011-1-01-02.jpg"
     shutil.move(gallery, root / "VC-Clothes" / "query" / "011-1-01-02.jpg")
     warnings = VCClothes(root).warnings
