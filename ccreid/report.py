@@ -56,6 +56,7 @@ def quiet_libraries() -> None:
         r"The number of training batches .* is smaller than the logging interval",
         r"The '\w+' does not have many workers",
         r"Checkpoint directory .* exists and is not empty",
+        r"The dirpath has changed from",  # a resumed run has a folder of its own
     ):
         warnings.filterwarnings("ignore", message)
 

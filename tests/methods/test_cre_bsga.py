@@ -30,6 +30,7 @@ ABLATION = {
     "full": (),
 }
 PLAIN = "method.erasing=null"
+PUBLISHED = ("method.bctri.distance=euclidean", "method.bsga.weight=1.0")  # not the recipe's
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def made(tiny_config, monkeypatch):
     monkeypatch.setattr(Method, "log_dict", lambda self, values, **_: logged.update(values))
 
     def make(*settings, method="cre_bsga"):
-        cfg = tiny_config(f"method={method}", *settings)
+        published = PUBLISHED if method == "cre_bsga" else ()
+        cfg = tiny_config(f"method={method}", *published, *settings)
         data = build_datamodule(cfg, requires={"parsing", "clothes"})
         built = build_method(cfg, data.sizes).train()
         trainer = SimpleNamespace(datamodule=data, current_epoch=0, global_rank=0, world_size=1)
@@ -394,7 +396,7 @@ def test_impossible_settings_are_refused(tiny_config, settings, said):
 
 
 def test_the_defaults_in_code_and_in_the_config_agree(tiny_config):
-    cfg = tiny_config("method=cre_bsga")
+    cfg = tiny_config("method=cre_bsga", *PUBLISHED)
     method = build_method(cfg, {"num_identities": 4})
     assert method.cre == ClothesErasure()
     assert method.bctri == BCTri()
