@@ -33,10 +33,13 @@ def main() -> None:
     if not arguments.collect:
         for seed in plan["seeds"]:
             for name, overrides in plan["settings"].items():
-                run([*plan["shared"], *overrides, f"seed={seed}"], runs / f"{name}_{seed}")
+                run(
+                    [*plan["shared"], *overrides, f"seed={seed}"],
+                    place(runs, name, seed),
+                )
     results = {}
     for name in plan["settings"]:
-        seeds = {str(seed): read(runs / f"{name}_{seed}") for seed in plan["seeds"]}
+        seeds = {str(seed): read(place(runs, name, seed)) for seed in plan["seeds"]}
         results[name] = {seed: found for seed, found in seeds.items() if found}
     (arguments.folder / "results.json").write_text(
         json.dumps(results, indent=1, sort_keys=True) + "\n"
@@ -45,6 +48,11 @@ def main() -> None:
     lines = [*table(results), "", *differences(plan, runs, results)]
     (arguments.folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def place(runs: Path, name: str, seed: int | str) -> Path:
+    """The folder of one run."""
+    return runs / f"{name}_{seed}".replace(" ", "_")
 
 
 def run(overrides: list[str], folder: Path) -> None:
@@ -106,8 +114,8 @@ def differences(plan: dict, runs: Path, results: dict) -> list[str]:
         cells = []
         for protocol, _ in shown:
             gaps = [
-                by_person(runs / f"{name}_{seed}", protocol)
-                - by_person(runs / f"{first}_{seed}", protocol)
+                by_person(place(runs, name, seed), protocol)
+                - by_person(place(runs, first, seed), protocol)
                 for seed in common
             ]
             cells.append(interval(np.mean(gaps, axis=0)))

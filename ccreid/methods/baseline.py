@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ccreid.data.sample import Batch
+from ccreid.errors import require
 from ccreid.losses import batch_hard_triplet_loss
 from ccreid.methods.base import Method, OptimizerFactory, SchedulerFactory
 from ccreid.models import Backbone, BNNeck, IdentityClassifier, average_pool
@@ -19,7 +22,8 @@ class Baseline(Method):
         num_identities: people in the train split.
         optimizer, scheduler, gather: see `Method`.
         label_smoothing: probability spread over all identities.
-        margin: of the triplet loss, in units of Euclidean distance.
+        margin: of the triplet loss, in units of its distance.
+        distance: of the triplet loss, `euclidean` or `cosine`.
     """
 
     def __init__(
@@ -31,12 +35,15 @@ class Baseline(Method):
         gather: bool = False,
         label_smoothing: float = 0.1,
         margin: float = 0.3,
+        distance: Literal["euclidean", "cosine"] = "euclidean",
     ) -> None:
         super().__init__(optimizer, scheduler, gather)
+        wanted = "euclidean or cosine"
+        require(distance in ("euclidean", "cosine"), "method.distance", distance, wanted)
         self.backbone = backbone
         self.bnneck = BNNeck(backbone.num_features)
         self.classifier = IdentityClassifier(backbone.num_features, num_identities)
-        self.label_smoothing, self.margin = label_smoothing, margin
+        self.label_smoothing, self.margin, self.distance = label_smoothing, margin, distance
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the pooled features after the neck, [B, C]."""
@@ -51,5 +58,5 @@ class Baseline(Method):
         features, pids = self.gathered(pooled, pid)
         return {
             "id": cross_entropy(logits, pid, label_smoothing=self.label_smoothing),
-            "triplet": batch_hard_triplet_loss(features, pids, self.margin),
+            "triplet": batch_hard_triplet_loss(features, pids, self.margin, self.distance),
         }

@@ -113,7 +113,7 @@ def test_the_images_get_the_same_rectangles_with_and_without_twins(made):
 
 def test_with_everything_off_it_is_the_baseline(made):
     ours = made(*OFF, PLAIN)
-    theirs = made(method="baseline")
+    theirs = made("method.distance=euclidean", method="baseline")
     theirs.method.load_state_dict(ours.method.state_dict())
     losses, expected = (run.method.losses(ours.batch) for run in (ours, theirs))
     assert losses.keys() == expected.keys()
