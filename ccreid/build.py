@@ -88,7 +88,10 @@ def method_class(cfg: DictConfig) -> type[Method]:
     try:
         cls: type[Method] = get_class(cfg.method._target_)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"method._target_={cfg.method._target_} cannot be had: {error}") from None
+        raise ConfigError(
+            f"method._target_={cfg.method._target_} cannot be had: {error}\nA module of your own "
+            "is looked for in the folder you start from and on PYTHONPATH."
+        ) from None
     return cls
 
 

@@ -116,7 +116,7 @@ def _sign(path: Path, captioner: str, prompts: Mapping[str, str]) -> None:
     """Note who writes and what is asked; captions of one file have one author and one question."""
     record = path.with_name(AUTHOR)
     known: dict[str, Any] = {"captioner": captioner, "prompts": {}}
-    if record.exists():
+    if record.exists() and path.exists():
         known = json.loads(record.read_text(encoding="utf-8"))
     elif path.exists():
         known["captioner"] = "an unknown author"

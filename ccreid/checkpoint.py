@@ -59,7 +59,7 @@ class Checkpoint:
         if own != asked:
             raise CheckpointError(
                 f"{self.path} was trained with {_short(own)}, not with {_short(asked)}. "
-                "Leave method= out, or name the checkpoint of that method."
+                f"Name that method's option of method=, or the checkpoint of {_short(asked)}."
             )
 
     def require_same_run(self, config: DictConfig) -> None:

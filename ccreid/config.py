@@ -137,6 +137,7 @@ def _show_help(config_name: str) -> None:
 
     groups = [name for name in _groups(config_name) if name != "recipe"]
     offers = [f"  {name}={' | '.join(list_options(name))}" for name in groups]
+    offers.append(f"  settings: {', '.join(_settings(config_name))}")
     text = [
         f"python -m ccreid.{config_name} [group=option ...] [setting=value ...]",
         *offers,
@@ -153,6 +154,16 @@ def _groups(config_name: str) -> list[str]:
     named = {str(key) for entry in defaults if not isinstance(entry, str) for key in entry}
     added = {"+sweep", "+launcher"} if config_name == "train" else set()
     return sorted(named & {p.name for p in CONF_DIR.iterdir() if p.is_dir()}) + sorted(added)
+
+
+def _settings(config_name: str) -> list[str]:
+    """Return the verb's own settings, those that must be given first."""
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.load(CONF_DIR / f"{config_name}.yaml")
+    names = [str(key) for key in config if key not in ("defaults", "hydra", "output_dir")]
+    needed = [name for name in names if OmegaConf.is_missing(config, name)]
+    return [*(f"{name}=???" for name in needed), *(n for n in names if n not in needed)]
 
 
 def _require_usable_folder(overrides: Sequence[str]) -> None:

@@ -80,6 +80,12 @@ def train(cfg: DictConfig) -> TrainResult:
     trained = resume is None or resume.epoch < cfg.trainer.max_epochs
     if not trained:
         report.require_unfinished(output_dir, cfg.resume)
+        report.show(
+            f"{cfg.resume} has its {cfg.trainer.max_epochs} epochs: it is only evaluated. To train "
+            "on say trainer.max_epochs=<more>"
+        )
+    elif resume is not None:
+        report.show(f"going on after epoch {resume.epoch} of {cfg.resume}")
     report.write_config(cfg, output_dir, keep_log=trained)
     evaluation = callbacks.evaluation
     with finishing(trainer.loggers):

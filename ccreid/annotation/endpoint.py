@@ -110,7 +110,8 @@ class EndpointCaptioner(Captioner):
                 problem = f"{type(error).__name__}: {error}"
         raise DataError(
             f"{self.address} did not answer in {self.retries + 1} tries; the last one: {problem}\n"
-            "Captions until here are kept: the same command goes on from there."
+            "Start the server, or say where it is: captioner.url=http://<host>:<port>/v1. What was "
+            "written until here is kept: the same command goes on from there."
         )
 
 

@@ -66,7 +66,8 @@ def camera_note(benchmarks: Sequence[str]) -> str:
         return "No image's camera was given to the network: its training knew other cameras."
     return (
         f"The network was told the camera of every image ({', '.join(benchmarks)}): these numbers "
-        "do not compare with those of methods that see images alone."
+        "do not compare with those of methods that see images alone (method.camera_factor=0 trains "
+        "without)."
     )
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ccreid.data.benchmarks.base import SPLITS, Benchmark
 from ccreid.data.cache_files import GIB, Pixels, Resizing, decode_all, fingerprint, open_or_build
-from ccreid.data.files import Reader, read_image
+from ccreid.data.files import Reader, read_image, user_cache
 from ccreid.data.transforms import seeded
 from ccreid.errors import ConfigError, DataError, require
 from ccreid.processes import process_rank
@@ -46,7 +46,8 @@ def image_reader(
             `disk`, memory-mapped files, which all processes and later runs share.
         resize: what every transform begins with.
         transforms: what the images are given to.
-        folder: where the cache files lie; None: `.ccreid-cache` in the benchmark's root.
+        folder: where the cache files lie; None: `.ccreid-cache` in the benchmark's root, the
+            user's cache for an archive.
         splits: which images are going to be read.
 
     Raises:
@@ -59,7 +60,9 @@ def image_reader(
     for transform in transforms:
         _require_resizing_first(transform, cache, resize)
     root = benchmark.root if benchmark.root.is_dir() else benchmark.root.parent
-    place = Path(folder).expanduser() if folder is not None else root / FOLDER
+    # An archive may lie in the installed package, which is nobody's place to write.
+    beside = root / FOLDER if benchmark.root.is_dir() else user_cache() / "images"
+    place = Path(folder).expanduser() if folder is not None else beside
     parts = []
     for split in splits:
         samples = benchmark.splits[split]

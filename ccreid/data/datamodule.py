@@ -119,7 +119,8 @@ class ReIDDataModule(LightningDataModule):
         if "clothes" in requires and (self.train_clothes_id < 0).any():
             raise DataError(
                 f"The method needs clothes labels and {benchmark.name} has train images without. "
-                "Choose a benchmark with clothes labels, or another method."
+                "Choose a benchmark with clothes labels, or another method; own images get labels "
+                "by data.benchmark.clothes_pattern (data=folder) or a column clothes_id (data=csv)."
             )
         self.sampler = self._sampler(rank=0, world_size=1)
         self.unanswerable = unanswerable_queries(benchmark)

@@ -111,6 +111,11 @@ def _decode(path: str, mode: str | None = None) -> Image.Image:
     return image
 
 
+def user_cache() -> Path:
+    """Return the library's folder in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ccreid"
+
+
 def sha256(path: Path | str) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with open(path, "rb") as file:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from ccreid.data.files import SEPARATOR, read_bytes
+from ccreid.data.files import SEPARATOR, read_bytes, user_cache
 from ccreid.data.parsing.files import read_notes, read_source, resize_labels, write_labels
 from ccreid.data.parsing.schemas import Schema, is_implausible
 from ccreid.errors import ConfigError, DataError
@@ -38,7 +38,7 @@ class Facts(NamedTuple):
 
 def default_cache() -> Path:
     """Return the folder of all cached masks: `ccreid/parsing` in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ccreid" / "parsing"
+    return user_cache() / "parsing"
 
 
 def cache_folder(cache: str | None, benchmark: str, *source: str) -> Path:
