@@ -183,7 +183,6 @@ def test_published_parts_sum_to_the_published_total():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("P1_C18_c1_1.jpg,4", "P1_C18_c1_1.jpg: deepchange has no such camera, its cameras are 1"),
         (f"P1_C1_c1_1.jpg,{10**18}", "line 4: expected <file>.jpg,<tracklet>"),
         (f"P1_C{10**18}_c1_1.jpg,4", "line 4: expected <file>.jpg,<tracklet>"),
         ("P1_C1_\xe9_1.jpg,4", "line 4: this is not UTF-8 text"),
@@ -211,3 +210,13 @@ def test_a_link_to_nothing_is_a_fault(root):
         DeepChange(root)
     assert f"{image} is a link to gone.jpg, which is not there." in faults
     assert any("lacks 1 of the 3 images" in fault for fault in faults)
+
+
+def test_a_camera_that_is_not_expected_is_warned_about(root, monkeypatch):
+    monkeypatch.setattr(DeepChange, "counts", {})
+    folder = root / "DeepChangeDataset"
+    path = folder / "train-set-bbox.txt"
+    path.write_text(f"{path.read_text()}P1_C18_c1_1.jpg,4\n")
+    shutil.copy(folder / "train-set" / UNLISTED, folder / "train-set" / "P1_C18_c1_1.jpg")
+    (warning,) = DeepChange(root).warnings
+    assert "P1_C18_c1_1.jpg: deepchange has no such camera, its cameras are 1 to 17" in warning

@@ -60,6 +60,8 @@ class DeepChange(OnDisk):
     )
     hide_faces = True
     cameras: ClassVar = {number: str(number) for number in range(1, 18)}
+    camera_numbers_are_published = False
+    one_numbering = None
     val_parts = tuple(_VAL_SETS)
     total_without_val = SplitCount(1_121 - 150, 178_407 - 4_976 - 17_865, certain=False)
     folders = ("DeepChangeDataset", "DeepChange", "DeepChange/DeepChangeDataset")

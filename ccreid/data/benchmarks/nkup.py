@@ -49,6 +49,7 @@ class NKUP(FlatFolders):
         "  (three archives; 5,336 + 332 + 4,070 images)"
     )
     cameras = numbered_cameras(15)
+    camera_numbers_are_published = False
     one_numbering = None  # 107 people are the sum of the published 40 and 67
     folders = ("NKUP",)
     inside = "bounding_box_train"

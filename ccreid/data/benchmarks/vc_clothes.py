@@ -51,6 +51,7 @@ class VCClothes(FlatFolders):
         "  (19,060 images; names with _ in place of - are Real28, another benchmark)"
     )
     cameras = numbered_cameras(4)
+    one_numbering = None
     folders = ("VC-Clothes", "Vc-Clothes")
     split_folders: ClassVar = {"train": "train", "query": "query", "gallery": "gallery"}
     pattern = re.compile(
