@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
 
 from ccreid.build import build_method
+from ccreid.data.benchmarks.base import Benchmark
 from ccreid.errors import CheckpointError, ConfigError
 from ccreid.jobs import changed_settings
 from ccreid.methods.base import Method
@@ -53,6 +55,25 @@ class Checkpoint:
             raise CheckpointError(f"{self.path} does not fit its own method: {error}") from None
         return method
 
+    def complete(self, cfg: DictConfig) -> None:
+        """Put the run's values where a verb's config has null in `input` and `evaluation`."""
+        for name in ("input", "evaluation"):
+            cfg[name] = filled_in(cfg[name], self.config[name])
+
+    def data_node(self, cfg: DictConfig) -> DictConfig:
+        """Return `cfg.data`, which is the run's if it was null, for images as `cfg.input` says."""
+        if cfg.get("data") is None:
+            with open_dict(cfg):
+                cfg.data = self.config.data
+        return for_input(cfg.data, cfg.input)
+
+    def is_trained_on(self, data: DictConfig) -> bool:
+        """Return whether a `data` node is the benchmark the network was trained on.
+
+        A published one is the same wherever it lies; own images and archives are not.
+        """
+        return _identity(data) == _identity(self.config.data)
+
     def require_method(self, method: DictConfig) -> None:
         """Raise a CheckpointError unless the config node `method` names this one's method."""
         own, asked = self.config.method._target_, method._target_
@@ -92,6 +113,25 @@ class Checkpoint:
                 f"{self.path} was trained on other data: {before} there, {now} now. Give the data "
                 "it was trained on, or begin a new run."
             )
+
+
+def filled_in(asked: DictConfig, own: DictConfig) -> dict[str, Any]:
+    """Return the settings asked for, and the run's own where these are null."""
+    return {str(key): own[key] if value is None else value for key, value in asked.items()}
+
+
+def for_input(data: DictConfig, size: DictConfig) -> DictConfig:
+    """Let the test transform of a `data` node make images of this size, and return the node."""
+    for setting, value in size.items():  # a checkpoint's are resolved, not references
+        data.test_transform[setting] = value
+    return data
+
+
+def _identity(data: DictConfig) -> dict[str, Any]:
+    settings: Any = OmegaConf.to_container(data.benchmark, resolve=True)
+    kind: type[Benchmark] = get_class(data.benchmark._target_)
+    moved = ("clips", "root") if kind.counts else ("clips",)
+    return {key: value for key, value in settings.items() if key not in moved}
 
 
 def _decisive(config: Any) -> dict[str, Any]:

@@ -90,12 +90,10 @@ def _features(checkpoint: Checkpoint, images: ControlledImages, cfg: DictConfig)
     """Return the features of all images as the checkpoint's own evaluation computes them."""
     from ccreid.build import choose_device, instantiate
     from ccreid.callbacks.evaluation import EvaluationSettings
+    from ccreid.checkpoint import filled_in
     from ccreid.features import evaluating, extract_features
 
-    own = checkpoint.config.evaluation
-    settings = EvaluationSettings(
-        **{key: own[key] if value is None else value for key, value in cfg.evaluation.items()}
-    )
+    settings = EvaluationSettings(**filled_in(cfg.evaluation, checkpoint.config.evaluation))
     method = checkpoint.build_method().to(choose_device(cfg.device))
     with evaluating(method):
         return extract_features(  # without cameras: to any method they are unknown

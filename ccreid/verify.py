@@ -91,10 +91,8 @@ def _data_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
         return {_kind(cfg.data).name: cfg.data}
     if cfg.get("data") is not None:
         raise ConfigError("Give data=<one benchmark> or benchmarks=[several], not both.")
-    names = cfg.benchmarks
-    if isinstance(names, str):
-        names = list_benchmarks() if names == "all" else [names]
-    return compose_benchmarks(list(names), cfg.root)
+    names = list_benchmarks() if cfg.benchmarks == "all" else cfg.benchmarks
+    return compose_benchmarks(names, cfg.root)
 
 
 def _kind(node: DictConfig) -> type[Benchmark]:

@@ -41,9 +41,10 @@ def visualize(cfg: DictConfig) -> list[Path]:
         raise ConfigError("Say which checkpoint: checkpoint=<run folder>/checkpoints/last.ckpt")
     what = _require_possible(cfg)
     checkpoint = load_checkpoint(cfg.checkpoint)
-    _fill_in(cfg, checkpoint.config)
+    checkpoint.complete(cfg)
+    node = checkpoint.data_node(cfg)
     output_dir = report.prepare_run(cfg)
-    benchmark = instantiate(cfg.data.benchmark)
+    benchmark = instantiate(node.benchmark)
     _require_there(cfg, what, benchmark)
     report.write_config(cfg, output_dir)
     with Progress(console=report.console, transient=True) as progress:
@@ -52,9 +53,9 @@ def visualize(cfg: DictConfig) -> list[Path]:
             trained=checkpoint.config,
             method=checkpoint.build_method().to(choose_device(cfg.device)),
             benchmark=benchmark,
-            transform=instantiate(cfg.data.test_transform),
+            transform=instantiate(node.test_transform),
             settings=EvaluationSettings(**cfg.evaluation),
-            cameras=cfg.data.benchmark._target_ == checkpoint.config.data.benchmark._target_,
+            cameras=checkpoint.is_trained_on(node),
             progress=progress,
         )
         files = [file for name in what for file in PICTURES[name](subject)]
@@ -86,22 +87,6 @@ def _require_possible(cfg: DictConfig) -> list[str]:
         value = OmegaConf.select(cfg, key)
         require(isinstance(value, int) and value >= 1, key, value, "a number of at least 1")
     return what
-
-
-def _fill_in(cfg: DictConfig, trained: DictConfig) -> None:
-    """Put the run's values where `cfg` has null."""
-    from omegaconf import open_dict
-
-    sources = {"input": trained.data.test_transform, "evaluation": trained.evaluation}
-    for node, source in sources.items():
-        for key, value in cfg[node].items():
-            if value is None:
-                cfg[node][key] = source[key]
-    if cfg.get("data") is None:
-        with open_dict(cfg):
-            cfg.data = trained.data
-    for key, value in cfg.input.items():  # those of a checkpoint are resolved, not references
-        cfg.data.test_transform[key] = value
 
 
 def _require_there(cfg: DictConfig, what: Sequence[str], benchmark: Benchmark) -> None:

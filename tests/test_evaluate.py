@@ -1,6 +1,7 @@
 """One checkpoint on several benchmarks, on video, and on a single-shot gallery."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,12 +46,15 @@ def test_several_benchmarks_give_what_each_gives_alone(checkpoint, root, tiny_co
     together = run("benchmarks=[prcc,ltcc,ccvid]", f"root={root}", folder="together")
     shown = capsys.readouterr().out
     assert "rank-1/mAP (%)" in shown
+    rules = " ".join(shown.split())
+    assert "cc_single_shot: queries of camera C, gallery of camera A; one gallery image" in rules
+    assert "cc: gallery images of the same person, same camera or same clothes, do not" in rules
     for name in ("prcc", "ltcc", "ccvid"):
         alone = run(f"data={name}", f"data.root={root}", folder=name)
         assert alone.items() <= together.items()
     written = json.loads((root / "together" / "metrics.json").read_text())
     assert together.items() <= written.items()
-    assert (root / "together" / "pictures" / "ltcc" / "ranked_cc.png").stat().st_size > 0
+    assert (root / "together" / "ltcc" / "pictures" / "ranked_cc.png").stat().st_size > 0
     single = together["test/prcc/cc_single_shot/mAP"]
     assert 0 < single <= 1
     # Two people and one image of each: a query is first or second.
@@ -81,3 +85,21 @@ def test_image_methods_train_on_video_unchanged(root, tiny_config, method):
     result = train(cfg)
     assert np.isfinite(result.metrics["test/ccvid/cc/mAP"])
     assert (result.output_dir / "pictures" / "ranked_cc.png").stat().st_size > 0
+
+
+def test_a_benchmark_is_itself_wherever_it_lies_but_own_images_are_not(checkpoint):
+    from ccreid.checkpoint import load_checkpoint
+    from ccreid.config import compose
+
+    def is_same(trained, asked):
+        node = compose("evaluate", [*trained, "checkpoint=x"]).data
+        config = load_checkpoint(checkpoint).config.copy()
+        config.data = node
+        other = compose("evaluate", [*asked, "checkpoint=x"]).data
+        return replace(load_checkpoint(checkpoint), config=config).is_trained_on(other)
+
+    assert is_same(["data=ltcc", "data.root=/a"], ["data=ltcc", "data.root=/b"])
+    assert is_same(["data=ccvid"], ["data=ccvid", "data.benchmark.clips.length=4"])
+    assert not is_same(["data=ltcc"], ["data=prcc"])
+    assert not is_same(["data=folder", "data.root=/a"], ["data=folder", "data.root=/b"])
+    assert not is_same(["data=virtual"], ["data=virtual", "data.archive=/large.zip"])
