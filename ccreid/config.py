@@ -74,19 +74,21 @@ def compose(
     raise ConfigError(_explain_key(problem, known))
 
 
-def compose_benchmarks(
-    names: str | Sequence[str], root: str | None = None
-) -> dict[str, DictConfig]:
-    """Return the `data` node of each benchmark, each composed on its own.
+def compose_benchmarks(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Return the `data` node of each of `cfg.benchmarks`, each composed on its own.
 
     Args:
-        names: as `data=` takes them; a text is one name.
-        root: where they lie; None for the environment variable CCREID_DATA.
+        cfg: of a verb. `benchmarks`: names as `data=` takes them, one name, or `all`; `root`: where
+            they lie, None for the environment variable CCREID_DATA.
 
     Raises:
-        ConfigError: a name is unknown or given twice, or there is none.
+        ConfigError: a name is unknown or given twice, there is none, or `data` is given too.
     """
-    names = [names] if isinstance(names, str) else list(names)
+    if cfg.get("data") is not None:
+        raise ConfigError("Give data=<one benchmark> or benchmarks=[several], not both.")
+    names, root = cfg.benchmarks, cfg.root
+    if isinstance(names, str):
+        names = list_benchmarks() if names == "all" else [names]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"benchmarks={names}: name each benchmark once, and at least one.")
     nodes = {name: compose("evaluate", [f"data={name}", "checkpoint=none"]).data for name in names}

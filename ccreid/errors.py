@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class CCReIDError(Exception):
@@ -16,6 +16,10 @@ class ConfigError(CCReIDError):
 
 class DataError(CCReIDError):
     """A benchmark, an image or side information is missing, unreadable or not what it should be."""
+
+
+class BenchmarkNotFound(DataError):
+    """There is no folder of the benchmark where the user says the data is."""
 
 
 class CheckpointError(CCReIDError):
@@ -36,3 +40,9 @@ def nearest(word: str, choices: Iterable[str], cutoff: float = 0.5) -> str:
     """Return `" Did you mean 'x'?"` for the choice closest to `word`, if one is close enough."""
     matches = difflib.get_close_matches(word, sorted(choices), n=1, cutoff=cutoff)
     return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+def some(names: Sequence[str], shown: int = 5, separator: str = ", ") -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{separator.join(names[:shown])}{more}"

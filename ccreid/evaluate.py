@@ -30,11 +30,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from ccreid import report
     from ccreid.build import choose_device, instantiate
     from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method, flat_metrics
-    from ccreid.callbacks.tables import camera_note, matrix_table, metrics_table
     from ccreid.checkpoint import load_checkpoint
     from ccreid.data.cache import image_reader
     from ccreid.data.cache_files import Resizing
     from ccreid.data.datamodule import unanswerable_queries
+    from ccreid.tables.results import camera_note, matrix_table, metrics_table
     from ccreid.viz.protocols import draw_protocols
 
     if OmegaConf.is_missing(cfg, "checkpoint"):
@@ -91,10 +91,7 @@ def _data_nodes(cfg: DictConfig, checkpoint: Checkpoint) -> list[DictConfig]:
 
     if cfg.benchmarks is None:
         return [checkpoint.data_node(cfg)]
-    if cfg.get("data") is not None:
-        raise ConfigError("Give data=<one benchmark> or benchmarks=[several], not both.")
-    nodes = compose_benchmarks(cfg.benchmarks, cfg.root)
-    return [for_input(node, cfg.input) for node in nodes.values()]
+    return [for_input(node, cfg.input) for node in compose_benchmarks(cfg).values()]
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="evaluate", version_base="1.3")

@@ -50,10 +50,10 @@ def train(cfg: DictConfig) -> TrainResult:
     )
     from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
     from ccreid.callbacks.loggers import finishing
-    from ccreid.callbacks.tables import camera_note, dataset_table, metrics_table
     from ccreid.checkpoint import load_checkpoint, provenance
     from ccreid.fitting import fit
     from ccreid.jobs import LAST_CHECKPOINT
+    from ccreid.tables.results import camera_note, dataset_table, metrics_table
     from ccreid.viz.protocols import draw_protocols
 
     cfg.precision = choose_precision(cfg.precision, cfg.trainer.accelerator)

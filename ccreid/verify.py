@@ -41,8 +41,8 @@ def verify(cfg: DictConfig) -> bool:
 
     from ccreid import report
     from ccreid.build import instantiate
-    from ccreid.callbacks.verification_report import verification_report
     from ccreid.data.verification.checks import verify_benchmark
+    from ccreid.tables.verification import verification_report
 
     require(isinstance(cfg.workers, int) and cfg.workers >= 0, "workers", cfg.workers, "at least 0")
     nodes = _data_nodes(cfg)
@@ -89,10 +89,7 @@ def _data_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
                 f"Say which: data=<one of: {offered}>, benchmarks=[several] or benchmarks=all"
             )
         return {_kind(cfg.data).name: cfg.data}
-    if cfg.get("data") is not None:
-        raise ConfigError("Give data=<one benchmark> or benchmarks=[several], not both.")
-    names = list_benchmarks() if cfg.benchmarks == "all" else cfg.benchmarks
-    return compose_benchmarks(names, cfg.root)
+    return compose_benchmarks(cfg)
 
 
 def _kind(node: DictConfig) -> type[Benchmark]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -126,7 +126,7 @@ class Method(LightningModule, ABC):
         if not self.gather or self.trainer.world_size == 1:
             return features, *labels
         everyone = (self.all_gather(features, sync_grads=True), *map(self.all_gather, labels))
-        return tuple(part.flatten(0, 1) for part in everyone if isinstance(part, Tensor))
+        return tuple(cast("Tensor", part).flatten(0, 1) for part in everyone)
 
     def on_train_epoch_start(self) -> None:
         """Make this epoch's randomness a function of seed, epoch and rank."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ccreid.errors import ConfigError
+from ccreid.errors import ConfigError, some
 
 _EVA_CLIP_TO_TIMM = {
     "attn.inner_attn_ln.": "attn.norm.",
@@ -44,8 +44,8 @@ def eva_clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
     if not tower:
         raise ConfigError(
-            f"No tensor's name begins with 'visual.' (there are {_some(state)}): give the state "
-            "dict of an EVA-CLIP model as open_clip or its authors save it."
+            f"No tensor's name begins with 'visual.' (there are {some(list(state), 3)}): give the "
+            "state dict of an EVA-CLIP model as open_clip or its authors save it."
         )
     return {
         _replaced(name, _EVA_CLIP_TO_TIMM): value
@@ -74,7 +74,7 @@ def differ_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not blocks or not any(name.startswith("head_bio.") for name in state):
         raise ConfigError(
             f"This is no DIFFER checkpoint: it has no 'head_bio.*' beside 'blocks.*' (there are "
-            f"{_some(state)}). Give the state dict that the authors' training saved."
+            f"{some(list(state), 3)}). Give the state dict that the authors' training saved."
         )
     parts = _DIFFER_PARTS | {"head_bio.": f"backbone.network.blocks.{max(blocks) + 1}."}
     converted = {}
@@ -96,7 +96,3 @@ def _replaced(name: str, parts: Mapping[str, str]) -> str:
     for old, new in parts.items():
         name = name.replace(old, new)
     return name
-
-
-def _some(state: Mapping[str, Tensor]) -> str:
-    return ", ".join([*list(state)[:3], "..."])

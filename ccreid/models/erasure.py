@@ -28,6 +28,12 @@ def any_of(labels: Tensor, wanted: Sequence[int]) -> Tensor:
     return found
 
 
+MIN_CLOTHES = 0.10
+"""Of the body in the mask of a dressed person; chosen for this reconstruction, as is the next."""
+BODY_RANGE = (0.05, 0.95)
+"""Of the image, what a body can fill."""
+
+
 def trusted_masks(labels: Tensor, garments: Sequence[int]) -> Tensor:
     """Return which masks [B, H, W] look like a dressed person, [B] bool.
 
@@ -35,16 +41,13 @@ def trusted_masks(labels: Tensor, garments: Sequence[int]) -> Tensor:
     """
     body = (labels != 0).flatten(1).float().mean(dim=1)
     clothes = any_of(labels, garments).flatten(1).float().mean(dim=1)
-    return (clothes >= 0.10 * body) & plausible_bodies(labels)
+    return (clothes >= MIN_CLOTHES * body) & plausible_bodies(labels)
 
 
 def plausible_bodies(labels: Tensor) -> Tensor:
-    """Return in which masks [B, H, W] the body fills 5 to 95 % of the image, [B] bool.
-
-    These bounds and the tenth above were chosen for this reconstruction.
-    """
+    """Return in which masks [B, H, W] the body fills 5 to 95 % of the image, [B] bool."""
     body = (labels != 0).flatten(1).float().mean(dim=1)
-    return (body >= 0.05) & (body <= 0.95)
+    return (body >= BODY_RANGE[0]) & (body <= BODY_RANGE[1])
 
 
 def vertical_prior(labels: Tensor, upper: int, lower: int) -> Tensor:

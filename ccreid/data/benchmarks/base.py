@@ -92,10 +92,6 @@ class SplitCount:
         )
 
 
-class BenchmarkNotFound(DataError):
-    """There is no folder of the benchmark where the user says the data is."""
-
-
 class Benchmark(ABC):
     """A benchmark on disk: `train`, `query` and `gallery` lists and the protocols to evaluate.
 

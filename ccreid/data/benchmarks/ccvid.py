@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from ccreid.data.benchmarks.base import SplitCount
-from ccreid.data.benchmarks.ondisk import OnDisk, some
+from ccreid.data.benchmarks.ondisk import OnDisk
 from ccreid.data.clips import CAL_CLIPS, ClipRule
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
+from ccreid.errors import some
 
 _LINE = re.compile(
     r"^(?P<folder>session(?P<session>[123])/(?P<pid>\d{3})_(?P<walk>\d{2}))"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from ccreid.data.benchmarks.base import SPLITS, BenchmarkNotFound
+from ccreid.data.benchmarks.base import SPLITS
 from ccreid.data.benchmarks.own import NUMBER, Own, OwnImage, SplitRule
-from ccreid.errors import DataError, nearest, require
+from ccreid.errors import BenchmarkNotFound, DataError, nearest, require
 
 COLUMNS = ("path", "pid", "camid", "clothes_id", "split")
 REQUIRED = ("path", "pid")

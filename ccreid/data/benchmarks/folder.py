@@ -9,12 +9,11 @@ from pathlib import Path
 from ccreid.data.benchmarks.base import (
     IMAGE_EXTENSIONS,
     SPLITS,
-    BenchmarkNotFound,
     is_foreign_folder,
     list_images,
 )
 from ccreid.data.benchmarks.own import Own, OwnImage, SplitRule
-from ccreid.errors import ConfigError, DataError, nearest, require
+from ccreid.errors import BenchmarkNotFound, ConfigError, DataError, nearest, require
 
 EXTENSIONS = (*IMAGE_EXTENSIONS, ".bmp", ".webp", ".tif", ".tiff")
 

@@ -18,7 +18,7 @@ from ccreid.data.benchmarks.base import (
 )
 from ccreid.data.benchmarks.root import find_root, how_to_get
 from ccreid.data.sample import Sample
-from ccreid.errors import DataError
+from ccreid.errors import DataError, some
 
 
 class OnDisk(Benchmark):
@@ -200,12 +200,6 @@ class OnDisk(Benchmark):
         for number, line in enumerate(text.splitlines(), start=1):
             if line.strip():
                 yield number, line
-
-
-def some(names: Sequence[str], shown: int = 5) -> str:
-    """Return the first names, and how many more there are."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{', '.join(names[:shown])}{more}"
 
 
 def numbered_cameras(count: int) -> dict[int, str]:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from ccreid.data.benchmarks.base import SPLITS, Benchmark
 from ccreid.data.protocols import Protocol, Rule
 from ccreid.data.sample import Sample
-from ccreid.errors import require
+from ccreid.errors import require, some
 
 _view = attrgetter("camid", "clothes_id")
 CLOTHES_RULES: tuple[Rule, ...] = ("sc", "cc")
@@ -174,8 +174,7 @@ class Own(Benchmark):
 
     def _some(self, people: set[int]) -> str:
         """Name the first few of some people as the user does."""
-        names = ", ".join(self._names[pid] for pid in sorted(people)[:5])
-        return names if len(people) <= 5 else f"{names}, ... ({len(people)} people)"
+        return some([self._names[pid] for pid in sorted(people)])
 
     def _leave_out_unanswerable(self) -> list[str]:
         """Drop the clothes protocols that no query has a match under; return what was dropped."""

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ccreid.data.benchmarks.base import Benchmark, BenchmarkNotFound, is_foreign_folder
-from ccreid.errors import DataError, nearest
+from ccreid.data.benchmarks.base import Benchmark, is_foreign_folder
+from ccreid.errors import BenchmarkNotFound, DataError, nearest
 
 
 def find_root(

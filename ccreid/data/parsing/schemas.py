@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccreid.errors import DataError
+from ccreid.models.erasure import BODY_RANGE, MIN_CLOTHES
 
 CANONICAL_LABELS = (
     "background",
@@ -102,8 +103,7 @@ SCHEMAS = {
 def is_implausible(labels: NDArray[np.uint8]) -> bool:
     """Return whether a canonical mask [H, W] cannot be of a dressed person in a person's image.
 
-    That is: clothes on less than 0.10 of the body, or a body on less than 0.05 or more than 0.95 of
-    the image. An all-background mask is implausible.
+    That is what `cre_bsga` would not trust in training. An all-background mask is implausible.
     """
     return are_implausible(np.bincount(labels.ravel(), minlength=len(CANONICAL_LABELS)))
 
@@ -112,4 +112,5 @@ def are_implausible(pixels: NDArray[np.int64]) -> bool:
     """The same from the number of pixels of every canonical label, [10]."""
     body = int(pixels[1:].sum())
     clothes = int(pixels[_GARMENTS].sum())
-    return clothes < 0.10 * body or not 0.05 <= body / max(int(pixels.sum()), 1) <= 0.95
+    filled = body / max(int(pixels.sum()), 1)
+    return clothes < MIN_CLOTHES * body or not BODY_RANGE[0] <= filled <= BODY_RANGE[1]

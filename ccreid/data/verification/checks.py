@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ccreid.data.benchmarks.base import Benchmark, BenchmarkNotFound, SplitCount, collect_faults
+from ccreid.data.benchmarks.base import Benchmark, SplitCount, collect_faults
 from ccreid.data.sample import ids
 from ccreid.data.verification.duplicates import Duplicate, find_duplicates
 from ccreid.data.verification.folder_tree import Folder, folder_tree, listed_tree
 from ccreid.data.verification.inspection import inspect_images
 from ccreid.data.verification.manifest import Inspected, Manifest, below
-from ccreid.errors import DataError
+from ccreid.errors import BenchmarkNotFound, DataError, some
 
 Progress = Callable[[int, int], None]
 Verdict = Literal["ok", "differs", "wrong", "absent", "unpublished"]
@@ -189,7 +189,7 @@ def _absent_people(benchmark: Benchmark) -> Iterator[str]:
     if absent := sorted(int(pid) for pid in people - there):
         yield (
             f"{benchmark.name}: {len(absent)} of the {len(people)} people of the query are not in "
-            f"the gallery, and their queries drop out: {_first(list(map(str, absent)))}."
+            f"the gallery, and their queries drop out: {some(list(map(str, absent)))}."
         )
 
 
@@ -221,10 +221,5 @@ def _note_images(
 def _told(duplicates: Sequence[Duplicate], whom: str, where: str) -> Iterator[str]:
     if duplicates:
         verb = "image{} is" if len(duplicates) == 1 else "images{} are"
-        groups = [_first(duplicate.paths, " = ") for duplicate in duplicates]
-        yield f"{len(duplicates)} {verb.format(whom)} {where}: {_first(groups)}."
-
-
-def _first(texts: Sequence[str], separator: str = ", ", shown: int = 5) -> str:
-    listed = separator.join(texts[:shown])
-    return f"{listed} and {len(texts) - shown} more" if len(texts) > shown else listed
+        groups = [some(duplicate.paths, separator=" = ") for duplicate in duplicates]
+        yield f"{len(duplicates)} {verb.format(whom)} {where}: {some(groups)}."

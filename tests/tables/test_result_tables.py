@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ccreid.callbacks.tables import dataset_table, metrics_table
 from ccreid.callbacks.throughput import Throughput
 from ccreid.data.benchmarks.virtual import Virtual
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.transforms import TestTransform, TrainTransform
 from ccreid.retrieval import rank_distances
+from ccreid.tables.results import dataset_table, metrics_table
 
 
 def printed(content) -> str:

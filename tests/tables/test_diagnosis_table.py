@@ -3,8 +3,8 @@ import io
 import numpy as np
 from rich.console import Console
 
-from ccreid.callbacks.diagnosis_report import diagnosis_report
 from ccreid.retrieval.factors import factor_similarities
+from ccreid.tables.diagnosis import diagnosis_report
 
 LEVELS = {"clothes": np.array([[0, 1], [3, 4]]), "camera": np.array([[0, 2], [3, 5]])}
 NAMES = {"clothes": ("coat", "shirt"), "camera": ("north", "south")}
