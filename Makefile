@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(FAISS)
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: install train test test-all check wheel-test reproduce format clean
+.PHONY: install train test test-all test-lowest check audit wheel-test reproduce format clean
 
 install: $(INSTALLED)
 
@@ -33,6 +33,28 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive ccreid experiments
+
+# Known vulnerabilities of all that is installed. It asks the package index, so it is no part of
+# `check`; a package that could not be looked up, or no answer, is a failure.
+audit: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[audit]"
+	@mkdir -p build
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[A-Za-z0-9.]*$$//' > build/installed.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement build/installed.txt
+
+# The oldest versions that pyproject.toml allows; torch and torchvision are those of `install`.
+LOWEST ?= .venv-lowest
+test-lowest: install
+	test -x $(LOWEST)/bin/uv || { $(PYTHON) -m venv $(LOWEST) && \
+	  $(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv; }
+	$(BIN)/python -m pip freeze | grep -E '^(torch|torchvision)==' > $(LOWEST)/torch.txt
+	sed 's/+.*//' $(LOWEST)/torch.txt | $(LOWEST)/bin/uv pip compile --quiet --no-header --no-annotate \
+	  --resolution lowest-direct --constraint - --extra cpu --extra dev pyproject.toml \
+	  | grep -vE '^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z0-9-]*)==' > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r $(LOWEST)/torch.txt -r $(LOWEST)/lowest.txt -e .
+	$(LOWEST)/bin/python -m pytest -m "not slow"
 
 # The wheel alone, in an environment of its own, outside the checkout.
 wheel-test: install
@@ -56,4 +78,4 @@ format: install
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) outputs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) outputs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -8,18 +8,20 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_class
 from hydra.utils import instantiate as hydra_instantiate
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from ccreid.checkpoints.whole_io import WholeCheckpointIO
 from ccreid.data.cache import image_reader
 from ccreid.data.cache_files import Resizing
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.errors import CCReIDError, ConfigError, require
 from ccreid.features import evaluating
 from ccreid.methods.base import Method
+from ccreid.settings.kinds import require_arguments
+from ccreid.settings.targets import class_of
 
 LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -28,8 +30,10 @@ def instantiate(node: Any, **arguments: Any) -> Any:
     """Build what a config node names; the library's own errors come out as they were raised.
 
     Raises:
-        ConfigError: the arguments do not fit what `_target_` names.
+        ConfigError: `_target_` names what a config may not build (`ccreid.settings.targets`), or
+            the arguments do not fit.
     """
+    require_arguments(node)
     try:
         return hydra_instantiate(node, **arguments)
     except InstantiationException as error:
@@ -62,6 +66,7 @@ def build_datamodule(cfg: DictConfig, requires: Iterable[str] = ()) -> ReIDDataM
         outfits_per_identity=cfg.data.outfits_per_identity,
         validation=cfg.data.validation,
         validation_people=cfg.data.validation_people,
+        on_damaged=cfg.data.on_damaged,
     )
     data.read = image_reader(  # last, so that nothing is missing when a long build begins
         data.benchmark,
@@ -83,15 +88,9 @@ def method_class(cfg: DictConfig) -> type[Method]:
     """Return the class that `cfg.method` names.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it may not be used.
     """
-    try:
-        cls: type[Method] = get_class(cfg.method._target_)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(
-            f"method._target_={cfg.method._target_} cannot be had: {error}\nA module of your own "
-            "is looked for in the folder you start from and on PYTHONPATH."
-        ) from None
+    cls: type[Method] = class_of(cfg.method)
     return cls
 
 
@@ -152,25 +151,33 @@ def build_trainer(cfg: DictConfig, callbacks: Iterable[Callback]) -> Trainer:
     epochs = cfg.trainer.max_epochs
     require(isinstance(epochs, int) and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
     loggers = list(instantiate(cfg.logger).values())
+    require_arguments(cfg.trainer)  # outside of what is told as "no trainer" below
     try:
         trainer: Trainer = instantiate(
             cfg.trainer,
             precision=LIGHTNING_PRECISION[cfg.precision],
             logger=loggers,
             callbacks=list(callbacks),
+            plugins=[WholeCheckpointIO()],
         )
     except (MisconfigurationException, ConfigError) as error:
         raise ConfigError(
             f"No trainer for accelerator={cfg.trainer.accelerator}, devices={cfg.trainer.devices}: "
             f"{error}\nThis machine has {torch.cuda.device_count()} GPUs; trainer=cpu needs none."
         ) from None
-    if cfg.data.identities_per_batch % trainer.world_size:
-        raise ConfigError(
-            f"{trainer.world_size} devices cannot share the {cfg.data.identities_per_batch} "
-            "identities of a batch evenly. Set data.identities_per_batch to a multiple of "
-            f"{trainer.world_size}, or trainer.devices to a divisor."
-        )
+    require_even_shares(cfg, trainer.world_size)
     return trainer
+
+
+def require_even_shares(cfg: DictConfig, devices: int) -> None:
+    """Raise a ConfigError unless so many devices divide the identities of a batch."""
+    identities = cfg.data.identities_per_batch
+    if identities % devices:
+        raise ConfigError(
+            f"{devices} devices cannot share the {identities} identities of a batch evenly. Set "
+            f"data.identities_per_batch to a multiple of {devices}, or trainer.devices to a "
+            "divisor."
+        )
 
 
 def require_monitored(callbacks: Iterable[Callback], data: ReIDDataModule) -> None:

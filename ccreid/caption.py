@@ -36,7 +36,6 @@ def caption(cfg: DictConfig) -> Path:
     """
     from rich.progress import Progress
 
-    from ccreid import report
     from ccreid.build import choose_device, instantiate
     from ccreid.data.captions.files import (
         PERSPECTIVES,
@@ -45,6 +44,7 @@ def caption(cfg: DictConfig) -> Path:
         captions_folder,
         require_perspectives,
     )
+    from ccreid.runs import report
 
     is_list = not isinstance(cfg.perspectives, str)
     require(is_list, "perspectives", cfg.perspectives, f"a list: [{cfg.perspectives}]")
@@ -135,7 +135,7 @@ def _sign(path: Path, captioner: str, prompts: Mapping[str, str]) -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    from ccreid.jobs import hold
+    from ccreid.runs.jobs import hold
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -62,14 +62,14 @@ def compose(
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         try:
             return hydra_compose(config_name, list(overrides), return_hydra_config=with_hydra)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             problem: Exception = error
         try:
             parsed = OverridesParser.create().parse_overrides(list(overrides))
             keys = [override.key_or_group for override in parsed]
             groups = [text for text, key in zip(overrides, keys, strict=True) if _is_group(key)]
             known = _keys(hydra_compose(config_name, groups))
-        except (HydraException, OmegaConfBaseException):
+        except (HydraException, OmegaConfBaseException, ValueError):
             raise ConfigError(_explain_group(problem, overrides)) from None
     raise ConfigError(_explain_key(problem, known))
 
@@ -78,23 +78,32 @@ def compose_benchmarks(cfg: DictConfig) -> dict[str, DictConfig]:
     """Return the `data` node of each of `cfg.benchmarks`, each composed on its own.
 
     Args:
-        cfg: of a verb. `benchmarks`: names as `data=` takes them, one name, or `all`; `root`: where
-            they lie, None for the environment variable CCREID_DATA.
+        cfg: of a verb. `benchmarks`: names as `data=` takes them, one name, or `all` that have
+            published counts; `root`: where they lie, None for the environment variable CCREID_DATA.
 
     Raises:
         ConfigError: a name is unknown or given twice, there is none, or `data` is given too.
     """
+    from ccreid.settings.targets import class_of
+
     if cfg.get("data") is not None:
         raise ConfigError("Give data=<one benchmark> or benchmarks=[several], not both.")
     names, root = cfg.benchmarks, cfg.root
-    if isinstance(names, str):
-        names = list_benchmarks() if names == "all" else [names]
+    if every := names == "all":
+        names = list_benchmarks()
+    elif isinstance(names, str):
+        names = [names]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"benchmarks={names}: name each benchmark once, and at least one.")
-    nodes = {name: compose("evaluate", [f"data={name}", "checkpoint=none"]).data for name in names}
-    for node in nodes.values():
+    nodes = {}
+    for name in names:
+        composed = compose("evaluate", [f"data={name}", "checkpoint=none"])
+        composed.allow_targets = cfg.allow_targets
+        node = composed.data
         if root is not None and "root" in node:
             node.root = root
+        if not every or class_of(node.benchmark).counts:
+            nodes[name] = node
     return nodes
 
 
@@ -115,7 +124,7 @@ def run_verb(main: Callable[[], Any], config_name: str) -> None:
             _show_help(config_name)
             return
         if not (own_config or arguments.hydra_help or arguments.info):
-            from ccreid.multirun import plan_sweep
+            from ccreid.runs.multirun import plan_sweep
 
             composing = partial(compose, config_name, with_hydra=True)
             sweep = plan_sweep(overrides, arguments.multirun, composing)
@@ -153,7 +162,8 @@ def _groups(config_name: str) -> list[str]:
     from omegaconf import OmegaConf
 
     defaults = OmegaConf.load(CONF_DIR / f"{config_name}.yaml").defaults
-    named = {str(key) for entry in defaults if not isinstance(entry, str) for key in entry}
+    entries = [entry for entry in defaults if not isinstance(entry, str)]
+    named = {str(key).removeprefix("override ") for entry in entries for key in entry}
     added = {"+sweep", "+launcher"} if config_name == "train" else set()
     return sorted(named & {p.name for p in CONF_DIR.iterdir() if p.is_dir()}) + sorted(added)
 
@@ -170,20 +180,23 @@ def _settings(config_name: str) -> list[str]:
 
 def _require_usable_folder(overrides: Sequence[str]) -> None:
     """Refuse a folder before Hydra, which would show a traceback, writes into it."""
-    from ccreid.jobs import require_usable
+    from ccreid.runs.jobs import require_usable
 
     if {"RANK", "LOCAL_RANK", "NODE_RANK"} & set(os.environ):
         return  # the first process may have begun
     typed = dict(text.partition("=")[::2] for text in overrides)
     folder = typed.get("hydra.run.dir", "outputs").strip("\"'")
     require_usable(Path(folder), resumed="resume" in typed or "hydra.run.dir" not in typed)
+    if "hydra.run.dir" in typed:
+        with _alone_in(Path(folder)):
+            pass  # Hydra would write its files over those of the run that is going on
 
 
 def _folder_of_a_later_rank(overrides: Sequence[str]) -> list[str]:
     """Keep processes that torchrun or SLURM started beside the first from folders of their own."""
     if not {"RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"} & set(os.environ):
         return []
-    from ccreid.processes import process_rank
+    from ccreid.runs.processes import process_rank
 
     settings = {
         "hydra.output_subdir": "null",
@@ -215,14 +228,20 @@ def guarded(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from ccreid.settings.kinds import require_sound
+
+    def checked(cfg: DictConfig) -> Any:
+        require_sound(cfg)
+        return task(cfg)
+
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        from ccreid.jobs import run_job
+        from ccreid.runs.jobs import run_job
 
-        return run_job(task, cfg, Path(hydra.runtime.output_dir), show_error)
+        return run_job(checked, cfg, Path(hydra.runtime.output_dir), show_error)
     try:
         with _alone_in(Path(hydra.runtime.output_dir)):
-            task(cfg)
+            checked(cfg)
     except CCReIDError as error:
         show_error(error)
         sys.exit(2)
@@ -232,8 +251,8 @@ def guarded(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float | None:
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Hold the run's folder, so that no second run writes into it at the same time."""
-    from ccreid.jobs import hold
-    from ccreid.processes import process_rank
+    from ccreid.runs.jobs import hold
+    from ccreid.runs.processes import process_rank
 
     if process_rank():
         yield  # the first process of the run holds it

@@ -8,6 +8,7 @@ import hydra
 
 from ccreid.config import CONF_DIR, guarded, run_verb
 from ccreid.errors import ConfigError
+from ccreid.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from ccreid.checkpoint import Checkpoint
+    from ccreid.checkpoints.checkpoint import Checkpoint
     from ccreid.data.factors import ControlledImages
     from ccreid.retrieval.factors import FactorSimilarities
 
@@ -37,10 +38,10 @@ def diagnose(cfg: DictConfig) -> dict[str, float]:
     """
     from omegaconf import OmegaConf
 
-    from ccreid import report
-    from ccreid.checkpoint import load_checkpoint
+    from ccreid.checkpoints.checkpoint import load_checkpoint
     from ccreid.data.factors import LEVELS, controlled_images
     from ccreid.retrieval.factors import factor_similarities
+    from ccreid.runs import report
     from ccreid.tables.diagnosis import diagnosis_report
     from ccreid.viz.factors import draw_factors
 
@@ -50,7 +51,7 @@ def diagnose(cfg: DictConfig) -> dict[str, float]:
             "checkpoint=[<first>,<second>]"
         )
     files = [cfg.checkpoint] if isinstance(cfg.checkpoint, str) else list(cfg.checkpoint)
-    checkpoints = name_checkpoints([load_checkpoint(file) for file in files])
+    checkpoints = name_checkpoints([load_checkpoint(file, cfg.allow_targets) for file in files])
     output_dir = report.prepare_run(cfg)
     images = controlled_images()
     report.write_config(cfg, output_dir)
@@ -60,7 +61,9 @@ def diagnose(cfg: DictConfig) -> dict[str, float]:
     }
     report.show(diagnosis_report(results, LEVELS))
     title = "What the feature loses when one factor of the image changes"
-    draw_factors(results, title).savefig(output_dir / "factors.png", dpi=150)
+    figure = draw_factors(results, title)
+    with write_whole(output_dir / "factors.png") as file:
+        figure.savefig(file, dpi=150, format="png")
     _write_people(results, images, output_dir / "people.npz")
     metrics = _flat(results)
     report.write_metrics({**metrics, **report.provenance(cfg)}, output_dir)
@@ -90,7 +93,7 @@ def _features(checkpoint: Checkpoint, images: ControlledImages, cfg: DictConfig)
     """Return the features of all images as the checkpoint's own evaluation computes them."""
     from ccreid.build import choose_device, instantiate
     from ccreid.callbacks.evaluation import EvaluationSettings
-    from ccreid.checkpoint import filled_in
+    from ccreid.checkpoints.checkpoint import filled_in
     from ccreid.features import evaluating, extract_features
 
     settings = EvaluationSettings(**filled_in(cfg.evaluation, checkpoint.config.evaluation))
@@ -149,7 +152,8 @@ def _write_people(
                 ("ranked_right", similarities.right(change)),
             ):
                 arrays[f"{name}/{change}/{what}"] = values
-    np.savez_compressed(path, **arrays)
+    with write_whole(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="diagnose", version_base="1.3")

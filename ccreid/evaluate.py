@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import hydra
 
 from ccreid.config import CONF_DIR, compose_benchmarks, guarded, run_verb
-from ccreid.errors import ConfigError
+from ccreid.errors import BenchmarkNotFound, ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ccreid.checkpoint import Checkpoint
+    from ccreid.checkpoints.checkpoint import Checkpoint
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Rank one benchmark, or several, with the checkpoint's network; return the flat metrics.
 
     Whatever `cfg` leaves null (the benchmark, the input size, the evaluation's settings) is taken
-    from the run that wrote the checkpoint.
+    from the run that wrote the checkpoint. Of `benchmarks=all` those that are not found are told
+    and left out.
 
     Raises:
         CCReIDError: the checkpoint or a benchmark is missing or not what was asked for.
@@ -27,25 +28,34 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from omegaconf import OmegaConf
     from rich.progress import Progress
 
-    from ccreid import report
     from ccreid.build import choose_device, instantiate
     from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method, flat_metrics
-    from ccreid.checkpoint import load_checkpoint
+    from ccreid.checkpoints.checkpoint import load_checkpoint
     from ccreid.data.cache import image_reader
     from ccreid.data.cache_files import Resizing
     from ccreid.data.datamodule import unanswerable_queries
+    from ccreid.runs import report
     from ccreid.tables.results import camera_note, matrix_table, metrics_table
     from ccreid.viz.protocols import draw_protocols
 
     if OmegaConf.is_missing(cfg, "checkpoint"):
         raise ConfigError("Say which checkpoint: checkpoint=<run folder>/checkpoints/last.ckpt")
-    checkpoint = load_checkpoint(cfg.checkpoint)
+    checkpoint = load_checkpoint(cfg.checkpoint, cfg.allow_targets)
     if cfg.get("method") is not None:
         checkpoint.require_method(cfg.method)
     checkpoint.complete(cfg)
     nodes = _data_nodes(cfg, checkpoint)
     output_dir = report.prepare_run(cfg)
-    opened = [(node, instantiate(node.benchmark)) for node in nodes]
+    opened, absent = [], []
+    for name, node in nodes.items():
+        try:
+            opened.append((node, instantiate(node.benchmark)))
+        except BenchmarkNotFound:
+            if cfg.benchmarks != "all":
+                raise
+            absent.append(name)
+    if absent:
+        report.show(f"not found and left out: {', '.join(absent)}")
     for _, benchmark in opened:
         unanswerable_queries(benchmark)
     report.write_config(cfg, output_dir)
@@ -85,13 +95,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def _data_nodes(cfg: DictConfig, checkpoint: Checkpoint) -> list[DictConfig]:
+def _data_nodes(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, DictConfig]:
     """Return the config node of every benchmark to evaluate, for images as `cfg.input` says."""
-    from ccreid.checkpoint import for_input
+    from ccreid.checkpoints.checkpoint import for_input
 
     if cfg.benchmarks is None:
-        return [checkpoint.data_node(cfg)]
-    return [for_input(node, cfg.input) for node in compose_benchmarks(cfg).values()]
+        return {"data": checkpoint.data_node(cfg)}
+    return {name: for_input(node, cfg.input) for name, node in compose_benchmarks(cfg).items()}
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="evaluate", version_base="1.3")

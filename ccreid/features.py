@@ -16,6 +16,7 @@ from ccreid.data.files import Reader, read_image
 from ccreid.data.sample import Sample
 from ccreid.data.transforms import TestTransform
 from ccreid.errors import require
+from ccreid.faults import loading_images, within_memory
 
 Progress = Callable[[int, int], None]
 """Told how many images or clips were done now, and how many there are."""
@@ -38,6 +39,7 @@ def extract_features(
     clips: ClipRule = CAL_CLIPS,
     read: Reader = read_image,
     with_camera: bool = False,
+    settings: str = "evaluation",
 ) -> Tensor:
     """Return `embed` of every sample, [N, D] float32 on the CPU, in list order.
 
@@ -59,9 +61,10 @@ def extract_features(
         clips: which frames make a clip.
         read: reads an image.
         with_camera: give `embed` the cameras [B] as well.
+        settings: the config's node that holds `batch_size`, for messages.
 
     Raises:
-        ConfigError: an unknown precision.
+        ConfigError: an unknown precision, no memory for a batch, or a loader process that died.
         DataError: an image that cannot be read.
     """
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -76,18 +79,27 @@ def extract_features(
     require(precision in AUTOCAST, "precision", precision, f"one of {', '.join(AUTOCAST)}")
     dtype = AUTOCAST[precision]
     autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
-    features = []
-    with torch.no_grad(), autocast:
+    shard, done = torch.empty(0), 0
+    setting = "data.workers, or evaluation.workers,"
+    loading = loading_images("features were extracted", setting, workers)
+    enough = within_memory(
+        f"embedding batches of {batch_size} images",
+        f"Set {settings}.batch_size below {batch_size}.",
+    )
+    with loading, enough, torch.no_grad(), autocast:
         for images, camid in loader:
             images = images.to(device, non_blocking=True)
             camera = (camid.to(device, non_blocking=True),) if with_camera else ()
             feature = _embed_frames(embed, images, *camera)
             if mirror:
                 feature = feature + _embed_frames(embed, images.flip(-1), *camera)
-            features.append(feature.cpu())
+            if not done:
+                shard = torch.empty(len(mine), feature.shape[-1])
+            # Copied: a feature may be a view, such as a class token, that holds all other tokens.
+            shard[done : done + len(feature)] = feature
+            done += len(feature)
             if progress is not None:
                 progress(len(images) * world_size, len(everything))
-    shard = torch.cat(features) if features else torch.empty(0)
     if world_size > 1:
         shard = _interleave(shard, len(everything), world_size, device)
     if len(everything) == len(samples):

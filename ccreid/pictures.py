@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
 
-from ccreid import report
 from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method
 from ccreid.clustering import fine_grained_labels
 from ccreid.data.benchmarks.base import Benchmark
@@ -24,10 +23,12 @@ from ccreid.errors import DataError
 from ccreid.features import evaluating, extract_features
 from ccreid.methods.base import Method
 from ccreid.methods.mining import Mining
+from ccreid.runs import report
 from ccreid.viz.attention import load_masks, look
 from ccreid.viz.attention_sheet import draw_attention
-from ccreid.viz.clusters import draw_clusters, most_clusters
+from ccreid.viz.clusters import most_clusters
 from ccreid.viz.embedding import draw_embedding, project
+from ccreid.viz.person_clusters import draw_person
 from ccreid.viz.protocols import choose_protocols, draw_protocols
 from ccreid.viz.samples import outfit_numbers, outfits_in_turn, sample_picture, spread_people
 
@@ -154,10 +155,10 @@ def _cluster_sheet(
     """Draw the person whose samples stand at these positions."""
     shown, benchmark = [samples[position] for position in positions], subject.benchmark
     pid = shown[0].pid
-    sheet = draw_clusters(
+    sheet = draw_person(
+        shown,
         labels[positions],
-        lambda index: sample_picture(shown[index], benchmark),
-        outfit_numbers(shown),
+        benchmark,
         title=f"{benchmark.name}, train: person {pid} by clusters of {_name(subject)}",
         rows=subject.cfg.rows,
         places=subject.cfg.places,

@@ -32,13 +32,15 @@ class TrainResult:
 def train(cfg: DictConfig) -> TrainResult:
     """Train as `cfg` says, evaluate after the last epoch, and write everything into one folder.
 
+    With `resume=auto` a finished run is left as it is.
+
     Args:
         cfg: composed from `conf/train.yaml`; resolved in place.
 
     Raises:
         CCReIDError: anything a user can mend, before the first epoch wherever possible.
+        Stopped: SIGTERM came; what was kept at the end of the last epoch is whole.
     """
-    from ccreid import report
     from ccreid.build import (
         build_datamodule,
         build_method,
@@ -50,16 +52,23 @@ def train(cfg: DictConfig) -> TrainResult:
     )
     from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
     from ccreid.callbacks.loggers import finishing
-    from ccreid.checkpoint import load_checkpoint, provenance
-    from ccreid.fitting import fit
-    from ccreid.jobs import LAST_CHECKPOINT
+    from ccreid.checkpoints.checkpoint import provenance
+    from ccreid.runs import report
+    from ccreid.runs.fitting import fit
+    from ccreid.runs.jobs import AUTO, LAST_CHECKPOINT
+    from ccreid.runs.processes import process_rank
+    from ccreid.runs.resuming import find_checkpoint, finished_metrics, settings_of_all_ranks
+    from ccreid.runs.stopping import StopSignals
+    from ccreid.settings.combinations import require_possible
     from ccreid.tables.results import camera_note, dataset_table, metrics_table
-    from ccreid.viz.protocols import draw_protocols
 
+    require_possible(cfg)
     cfg.precision = choose_precision(cfg.precision, cfg.trainer.accelerator)
-    resume = None if cfg.resume is None else load_checkpoint(cfg.resume)
-    if resume is not None:
-        resume.require_same_run(cfg)
+    resume = find_checkpoint(cfg)
+    if (done := finished_metrics(cfg, resume)) is not None:
+        report.show(f"The run in {cfg.output_dir} is finished: nothing is left to do")
+        folder = Path(cfg.output_dir)
+        return TrainResult(folder, folder / LAST_CHECKPOINT, done)
     output_dir = report.prepare_run(cfg)
     data = build_datamodule(cfg, requires=method_class(cfg).needs(cfg.method))
     if resume is not None:
@@ -78,19 +87,21 @@ def train(cfg: DictConfig) -> TrainResult:
     require_monitored(callbacks.values(), data)
     trainer = build_trainer(cfg, callbacks.values())
     trained = resume is None or resume.epoch < cfg.trainer.max_epochs
-    if not trained:
-        report.require_unfinished(output_dir, cfg.resume)
+    if resume is not None and not trained:
+        report.require_unfinished(output_dir, resume.path)
         report.show(
-            f"{cfg.resume} has its {cfg.trainer.max_epochs} epochs: it is only evaluated. To train "
-            "on say trainer.max_epochs=<more>"
+            f"{resume.path} has its {cfg.trainer.max_epochs} epochs: it is only evaluated. To "
+            "train on say trainer.max_epochs=<more>"
         )
     elif resume is not None:
-        report.show(f"going on after epoch {resume.epoch} of {cfg.resume}")
+        report.show(f"going on after epoch {resume.epoch} of {resume.path}")
     report.write_config(cfg, output_dir, keep_log=trained)
     evaluation = callbacks.evaluation
-    with finishing(trainer.loggers):
+    signals = StopSignals(may_requeue=cfg.resume == AUTO and process_rank() == 0)
+    with report.stoppable(output_dir), signals, finishing(trainer.loggers):
         if resume is None or trained:
-            fit(trainer, method, data, None if resume is None else resume.path)
+            lines = settings_of_all_ranks(cfg, resume)
+            fit(trainer, method, data, signals, None if resume is None else resume.path, lines)
             checkpoint = output_dir / LAST_CHECKPOINT
             results, costs = evaluation.results, callbacks.throughput.summary()
         else:  # the run was stopped between its last epoch and its evaluation
@@ -107,9 +118,9 @@ def train(cfg: DictConfig) -> TrainResult:
             report.show(metrics_table(results, data.benchmark.name))
             if method.uses_camera:
                 report.show(camera_note([data.benchmark.name]))
-            report.write_metrics(metrics, output_dir)
             report.write_queries(results, data.benchmark, output_dir / "queries.npz")
-            draw_protocols(results, data.benchmark, output_dir / "pictures")
+            report.write_metrics(metrics, output_dir)  # with them a run is finished
+            callbacks.pictures.draw(results, data, method, trainer.loggers, trainer.global_step)
             report.show(f"Everything of this run is in {output_dir}")
     return TrainResult(output_dir, checkpoint, metrics)
 

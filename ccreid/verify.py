@@ -39,16 +39,15 @@ def verify(cfg: DictConfig) -> bool:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ccreid import report
     from ccreid.build import instantiate
     from ccreid.data.verification.checks import verify_benchmark
+    from ccreid.runs import report
     from ccreid.tables.verification import verification_report
 
     require(isinstance(cfg.workers, int) and cfg.workers >= 0, "workers", cfg.workers, "at least 0")
     nodes = _data_nodes(cfg)
     kinds = {name: _kind(node) for name, node in nodes.items()}
-    if every := cfg.benchmarks == "all":
-        kinds = {name: kind for name, kind in kinds.items() if kind.counts}
+    every = cfg.benchmarks == "all"
     results = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for name, kind in kinds.items():
@@ -65,7 +64,7 @@ def verify(cfg: DictConfig) -> bool:
             )
             progress.remove_task(bar)
     fine = {"right", "not found"} if every else {"right"}
-    on_disk = {name: node.root for name, node in nodes.items() if name in kinds and "root" in node}
+    on_disk = {name: node.root for name, node in nodes.items() if "root" in node}
     nothing = ""
     if every and all(r.status == "not found" for r in results if r.name in on_disk):
         nothing = _nothing_found(next(iter(on_disk.values())))
@@ -93,9 +92,9 @@ def _data_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
 
 
 def _kind(node: DictConfig) -> type[Benchmark]:
-    from hydra.utils import get_class
+    from ccreid.settings.targets import class_of
 
-    kind: type[Benchmark] = get_class(node.benchmark._target_)
+    kind: type[Benchmark] = class_of(node.benchmark)
     return kind
 
 

@@ -3,12 +3,11 @@
 python experiments/compare.py experiments/virtual
 
 reads settings.yaml of that folder, runs what is missing under outputs/, one run at a time, and
-writes results.json and table.md beside it. Stopped and started again it goes on.
+writes results.json, table.md and comparison.png beside it. Stopped and started again it goes on.
 """
 
 import argparse
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -17,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-PROTOCOLS = ("general", "sc", "cc")
-METRICS = ("rank1", "mAP")
+from ccreid.viz.comparison import Gap, draw_comparison
+from ccreid.viz.plots import METRICS, caution, in_order
+
 DRAWS = 10_000
+COSTS = {"minutes": "minutes", "seconds_per_epoch": "s per epoch", "images_per_second": "images/s"}
 
 
 def main() -> None:
@@ -27,11 +28,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--collect", action="store_true", help="only of the runs that are there")
+    parser.add_argument("--seeds", type=int, nargs="+", help="only these are run, the others shown")
     arguments = parser.parse_args()
     plan = yaml.safe_load((arguments.folder / "settings.yaml").read_text())
     runs = arguments.outputs / arguments.folder.name
     if not arguments.collect:
-        for seed in plan["seeds"]:
+        for seed in arguments.seeds or plan["seeds"]:
             for name, overrides in plan["settings"].items():
                 run(
                     [*plan["shared"], *overrides, f"seed={seed}"],
@@ -44,10 +46,44 @@ def main() -> None:
     (arguments.folder / "results.json").write_text(
         json.dumps(results, indent=1, sort_keys=True) + "\n"
     )
-    results = {name: seeds for name, seeds in results.items() if seeds}
-    lines = [*table(results), "", *differences(plan, runs, results)]
-    (arguments.folder / "table.md").write_text("\n".join(lines) + "\n")
+    write(arguments.folder, runs, {name: seeds for name, seeds in results.items() if seeds})
+
+
+def write(folder: Path, runs: Path, results: dict) -> None:
+    """Write table.md and comparison.png of the settings that have a run."""
+    values, gaps = by_protocol(results), differences(runs, results)
+    lines = [*table(results, values), "", *difference_table(next(iter(results)), gaps)]
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+    seeds = sorted({seed for each in results.values() for seed in each}, key=int)
+    title = f"{benchmark_of(results)}, last epoch, seeds {', '.join(seeds)}"
+    figure = draw_comparison(values, gaps, title, caution(benchmark_of(results)))
+    figure.savefig(folder / "comparison.png", dpi=150)
+
+
+def benchmark_of(results: dict) -> str:
+    """The benchmark that the runs were tested on."""
+    return next(
+        key.split("/")[1]
+        for seeds in results.values()
+        for run in seeds.values()
+        for key in run
+        if key.startswith("test/")
+    )
+
+
+def by_protocol(results: dict) -> dict:
+    """Return setting → protocol → metric → the values of all seeds, as fractions."""
+    values: dict = {}
+    for name, seeds in results.items():
+        for found in seeds.values():
+            for key, value in found.items():
+                kind, _, rest = key.partition("/")
+                if kind == "test" and rest.rsplit("/")[-1] in METRICS:
+                    _, protocol, metric = rest.split("/")
+                    own = values.setdefault(name, {}).setdefault(protocol, {})
+                    own.setdefault(metric, []).append(value)
+    return values
 
 
 def place(runs: Path, name: str, seed: int | str) -> Path:
@@ -58,12 +94,9 @@ def place(runs: Path, name: str, seed: int | str) -> Path:
 def run(overrides: list[str], folder: Path) -> None:
     """Train once, or go on with a run that was stopped."""
     if (folder / "metrics.json").exists():
-        return
-    command = [sys.executable, "-m", "ccreid.train", *overrides, f"hydra.run.dir={folder}"]
-    if (checkpoint := folder / "checkpoints" / "last.ckpt").exists():
-        command.append(f"resume={checkpoint}")
-    elif folder.exists():  # it died in its first epoch
-        shutil.rmtree(folder)
+        return  # quicker than to be told so by the run
+    again = [f"hydra.run.dir={folder}", "resume=auto"]
+    command = [sys.executable, "-m", "ccreid.train", *overrides, *again]
     print(" ".join(command[1:]), flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".log"), "a") as log:
@@ -71,72 +104,102 @@ def run(overrides: list[str], folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, float | int | str]:
+    """Return what a run's metrics.json says, and the minutes of its training."""
     if not (folder / "metrics.json").exists():
         return {}
-    return json.loads((folder / "metrics.json").read_text())
+    found = json.loads((folder / "metrics.json").read_text())
+    if "seconds_per_epoch" in found:  # not of a run that was only evaluated in the end
+        epochs = yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"]
+        found["minutes"] = epochs * found["seconds_per_epoch"] / 60
+    return found
 
 
-def table(results: dict) -> list[str]:
-    columns = [f"{protocol} {metric}" for protocol in PROTOCOLS for metric in METRICS]
+def table(results: dict, values: dict) -> list[str]:
+    protocols = in_order(list({protocol: 0 for each in values.values() for protocol in each}))
+    columns = [f"{protocol} {METRICS[metric]}" for protocol in protocols for metric in METRICS]
     lines = [
-        "| setting | seeds | " + " | ".join([*columns, "s per epoch", "images/s"]) + " |",
-        "|---" * (len(columns) + 4) + "|",
+        "| setting | seeds | " + " | ".join([*columns, *COSTS.values()]) + " |",
+        "|---" * (len(columns) + len(COSTS) + 2) + "|",
     ]
     for name, seeds in results.items():
         cells = [
-            spread([100 * run[f"test/virtual/{protocol}/{metric}"] for run in seeds.values()])
-            for protocol in PROTOCOLS
+            spread([100 * value for value in values[name].get(protocol, {}).get(metric, [])])
+            for protocol in protocols
             for metric in METRICS
         ]
-        cells += [
-            spread([run[key] for run in seeds.values()])
-            for key in ("seconds_per_epoch", "images_per_second")
-        ]
+        cells += [spread([run[key] for run in seeds.values() if key in run]) for key in COSTS]
         lines.append(f"| {name} | {len(seeds)} | " + " | ".join(cells) + " |")
     return lines
 
 
-def differences(plan: dict, runs: Path, results: dict) -> list[str]:
-    """Differences of mAP to the first setting, paired by seed, with intervals by test person."""
+def differences(runs: Path, results: dict) -> dict:
+    """Return setting → protocol → metric → difference to the first setting.
+
+    In points, paired by seed and by test person, with a bootstrap interval over the test people.
+    """
     first, *others = results
-    shown = [(protocol, "mAP") for protocol in PROTOCOLS]
-    lines = [
-        f"Difference to `{first}` in points of mAP, mean over the seeds both have, [95 % interval "
-        f"over the test people, {DRAWS:,} bootstrap draws]:",
-        "",
-        "| setting | seeds | " + " | ".join(protocol for protocol, _ in shown) + " |",
-        "|---" * (len(shown) + 2) + "|",
-    ]
+    gaps: dict = {}
     for name in others:
         common = sorted(set(results[name]) & set(results[first]))
-        if not common:
-            continue
-        cells = []
-        for protocol, _ in shown:
-            gaps = [
-                by_person(place(runs, name, seed), protocol)
-                - by_person(place(runs, first, seed), protocol)
-                for seed in common
-            ]
-            cells.append(interval(np.mean(gaps, axis=0)))
-        lines.append(f"| {name} | {len(common)} | " + " | ".join(cells) + " |")
+        for protocol in protocols_of(place(runs, first, common[0])) if common else ():
+            for metric in METRICS:
+                each = [
+                    by_person(place(runs, name, seed), protocol, metric)
+                    - by_person(place(runs, first, seed), protocol, metric)
+                    for seed in common
+                ]
+                own = gaps.setdefault(name, {}).setdefault(protocol, {})
+                own[metric] = gap(each)
+    return gaps
+
+
+def difference_table(first: str, gaps: dict) -> list[str]:
+    protocols = in_order(list({protocol: 0 for each in gaps.values() for protocol in each}))
+    shown = [(protocol, metric) for protocol in protocols for metric in METRICS]
+    lines = [
+        f"Difference to `{first}` in points, mean over the seeds both have, [95 % interval over "
+        f"the test people, {DRAWS:,} bootstrap draws]. Every person counts the same, however many "
+        "queries are theirs:",
+        "",
+        "| setting | seeds | " + " | ".join(f"{p} {METRICS[m]}" for p, m in shown) + " |",
+        "|---" * (len(shown) + 2) + "|",
+    ]
+    for name, by in gaps.items():
+        each = [by[protocol][metric] for protocol, metric in shown]
+        lines.append(f"| {name} | {each[0].seeds} | " + " | ".join(map(str, each)) + " |")
     return lines
 
 
-def by_person(folder: Path, protocol: str) -> np.ndarray:
-    """Return each test person's mean AP in percent, people in the order of their numbers."""
+def protocols_of(folder: Path) -> list[str]:
+    with np.load(folder / "queries.npz", allow_pickle=False) as queries:
+        return in_order([key.split("/")[0] for key in queries if key.endswith("/pid")])
+
+
+def by_person(folder: Path, protocol: str, metric: str) -> np.ndarray:
+    """Return each test person's rank-1 or mean AP in percent, people in the order of their numbers.
+
+    Queries without a match do not count, nor do people without a query that does.
+    """
     with np.load(folder / "queries.npz", allow_pickle=False) as queries:
         pid, precision = queries[f"{protocol}/pid"], queries[f"{protocol}/average_precision"]
-    return np.array([100 * np.nanmean(precision[pid == person]) for person in np.unique(pid)])
+        first_hit = queries[f"{protocol}/first_hit_rank"]
+    valid = ~np.isnan(precision)
+    of_query = {"mAP": precision, "rank1": first_hit == 1}[metric]
+    people = np.unique(pid[valid])
+    return np.array([100 * of_query[valid & (pid == person)].mean() for person in people])
 
 
-def interval(gaps: np.ndarray) -> str:
-    draws = np.random.default_rng(0).integers(len(gaps), size=(DRAWS, len(gaps)))
-    low, high = np.quantile(gaps[draws].mean(axis=1), [0.025, 0.975])
-    return f"{gaps.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+def gap(each: list[np.ndarray]) -> Gap:
+    """Return the mean over seeds of each person's difference, and its interval over people."""
+    people = np.mean(each, axis=0)
+    draws = np.random.default_rng(0).integers(len(people), size=(DRAWS, len(people)))
+    low, high = np.quantile(people[draws].mean(axis=1), [0.025, 0.975])
+    return Gap(float(people.mean()), float(low), float(high), len(each))
 
 
 def spread(values: list[float]) -> str:
+    if not values:
+        return "–"
     deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
     return f"{statistics.mean(values):.1f} ± {deviation:.1f}"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import DictConfig
@@ -21,6 +22,14 @@ TINY = (
     "trainer=cpu",
     "data.workers=0",
 )
+
+
+def trainer_at(epoch: int, **attributes: object) -> SimpleNamespace:
+    """Return what parts ask of the trainer of a single process that begins an epoch."""
+    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
+    loop = SimpleNamespace(epoch_progress=progress)
+    alone = {"global_rank": 0, "world_size": 1}
+    return SimpleNamespace(**alone, current_epoch=epoch, fit_loop=loop, **attributes)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from ccreid.data.captions import CaptionStore
 from ccreid.data.captions.files import PERSPECTIVES, image_key, read_captions
 from ccreid.encode_text import encode_text
 from ccreid.errors import ConfigError, DataError
-from ccreid.jobs import hold
+from ccreid.runs.jobs import hold
 
 PEOPLE = (1, 2, 3)
 

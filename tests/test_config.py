@@ -3,6 +3,9 @@ from omegaconf import OmegaConf
 
 from ccreid.config import CONF_DIR, compose, list_benchmarks, list_methods, list_options
 from ccreid.errors import ConfigError
+from ccreid.settings.kinds import require_arguments, require_sound
+
+GROUPS = ("trainer", "logger", "callbacks", "debug")
 
 
 @pytest.mark.parametrize("method", list_methods())
@@ -11,6 +14,65 @@ def test_every_method_composes_with_every_benchmark(method, data):
     cfg = compose("train", [f"method={method}", f"data={data}", "output_dir=out"])
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert resolved["method"]["backbone"] == resolved["backbone"]
+    require_sound(cfg)
+    require_arguments(cfg)
+
+
+OPTIONS = [
+    *(f"{group}={name}" for group in GROUPS for name in list_options(group)),
+    *(f"+launcher={name}" for name in list_options("launcher")),
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=() if m == "fire2" else pytest.mark.slow) for m in list_methods()],
+)
+def test_every_option_of_a_training_composes_and_names_what_there_is(option, method):
+    if "launcher" in option:
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    settings = [f"method={method}", "data=virtual", "output_dir=out", option]
+    cfg = compose("train", settings, with_hydra=True)
+    require_sound(cfg)
+    for part in ("method", "data", "trainer", "logger", "callbacks"):
+        require_arguments(cfg[part])
+
+
+@pytest.mark.parametrize("sweep", list_options("sweep"))
+def test_every_sweep_varies_settings_that_there_are(sweep):
+    if "optuna" in sweep:
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    method = next(name for name in list_methods() if sweep.startswith(name))
+    given = [f"method={method}", "data=virtual", "output_dir=out"]
+    cfg = compose("train", [*given, f"+sweep={sweep}"], with_hydra=True)
+    for key in cfg.hydra.sweeper.params:
+        assert OmegaConf.select(cfg, key) is not None, key
+
+
+VERBS = [
+    *(
+        ("parse", "data=prcc", "output_dir=out", f"parser={name}")
+        for name in list_options("parser")
+    ),
+    *(("caption", "data=prcc", f"captioner={name}") for name in list_options("captioner")),
+    *(("encode_text", "data=prcc", f"encoder={name}") for name in list_options("encoder")),
+    ("evaluate", "checkpoint=none", "output_dir=out"),
+    ("visualize", "checkpoint=none", "output_dir=out"),
+    ("diagnose", "checkpoint=none", "output_dir=out"),
+    ("verify", "data=prcc", "manifest=out"),
+]
+
+
+@pytest.mark.parametrize("command", VERBS, ids=" ".join)
+def test_the_config_of_every_other_verb_is_sound(command):
+    verb, *overrides = command
+    cfg = compose(verb, overrides)
+    require_sound(cfg)
+    for part in ("parser", "captioner", "encoder"):
+        require_arguments(cfg.get(part))
+    if cfg.get("data") is not None:
+        require_arguments(cfg.data.benchmark)
 
 
 @pytest.mark.parametrize("recipe", list_options("recipe"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ccreid.checkpoint import load_checkpoint
+from ccreid.checkpoints.checkpoint import load_checkpoint
 from ccreid.data.factors import LEVELS, controlled_images
 from ccreid.diagnose import diagnose, name_checkpoints
 from ccreid.errors import CheckpointError, ConfigError

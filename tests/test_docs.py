@@ -1,9 +1,12 @@
-"""The pages of the benchmarks are what their classes say."""
+"""The pages of the benchmarks are what their classes say; commands that pages show compose."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
+
+from tests.commands import commands, compose_command
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -26,3 +29,22 @@ def test_every_page_is_listed():
     pages = sorted(path.name for path in (DOCS / "benchmarks").glob("*.md"))
     assert pages == sorted(["README.md", *(f"{name}.md" for name in BENCHMARKS)])
     assert all(f"]({name}.md)" in index for name in BENCHMARKS)
+
+
+@pytest.mark.parametrize(
+    "command", [line for page in sorted(DOCS.glob("*.md")) for line in commands(page.read_text())]
+)
+def test_commands_of_the_pages_compose(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    compose_command(command)
+
+
+def test_every_test_that_proves_a_promise_exists():
+    rows = [line for line in (DOCS / "promises.md").read_text().splitlines() if "::" in line]
+    assert len(rows) > 20
+    for row in rows:
+        file = ""
+        for name in re.findall(r"`([\w./]+\.py::test_\w+|test_\w+)`", row):
+            *path, test = name.split("::")
+            file = path[0] if path else file
+            assert f"def {test}(" in (DOCS.parent / file).read_text(), name

@@ -72,6 +72,22 @@ def test_data_and_benchmarks_exclude_each_other(checkpoint, tiny_config):
             evaluate(cfg)
 
 
+def test_all_benchmarks_are_those_that_are_found(checkpoint, tmp_path, tiny_config, capsys):
+    cfg = tiny_config(
+        f"checkpoint={checkpoint}",
+        "benchmarks=all",
+        f"root={tmp_path}",
+        "device=cpu",
+        "evaluation.workers=0",
+        config_name="evaluate",
+    )
+    metrics = evaluate(cfg)
+    found = {name.split("/")[1] for name in metrics if name.startswith("test/")}
+    assert found == {"virtual"}
+    absent = "ccvid, celeb_reid, celeb_reid_light, deepchange, last, ltcc, nkup, prcc, vc_clothes"
+    assert f"not found and left out: {absent}" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("method", ["baseline", "fire2"])
 def test_image_methods_train_on_video_unchanged(root, tiny_config, method):
     cfg = tiny_config(
@@ -88,7 +104,7 @@ def test_image_methods_train_on_video_unchanged(root, tiny_config, method):
 
 
 def test_a_benchmark_is_itself_wherever_it_lies_but_own_images_are_not(checkpoint):
-    from ccreid.checkpoint import load_checkpoint
+    from ccreid.checkpoints.checkpoint import load_checkpoint
     from ccreid.config import compose
 
     def is_same(trained, asked):

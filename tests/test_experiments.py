@@ -1,15 +1,19 @@
 """The scripts under experiments/ on runs that are small enough for a test."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from ccreid.config import compose, list_benchmarks, list_methods
 from tests.conftest import TINY
+from tests.miniature.small_virtual import write_small_virtual
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 PUBLISHED = yaml.safe_load((EXPERIMENTS / "published.yaml").read_text())
@@ -40,7 +44,7 @@ def test_published_numbers_are_of_a_method_and_a_protocol_of_the_benchmark(recip
 def test_settings_are_compared_over_seeds_and_a_stopped_comparison_goes_on(tmp_path):
     plan = {
         "seeds": [0, 1],
-        "shared": [*TINY, "debug=fast"],
+        "shared": [*TINY, "debug=fast", *write_small_virtual(tmp_path)],
         "settings": {"baseline": ["method=baseline"], "cal": ["method=cal"]},
     }
     folder = tmp_path / "small"
@@ -63,9 +67,65 @@ def test_settings_are_compared_over_seeds_and_a_stopped_comparison_goes_on(tmp_p
     ]
     row = next(line for line in table.splitlines()[::-1] if line.startswith("| cal"))
     assert f"{sum(gaps) / 2:+.1f} [" in row.split("|")[-2]
+    minutes = 2 * results["cal"]["0"]["seconds_per_epoch"] / 60  # two epochs
+    assert results["cal"]["0"]["minutes"] == pytest.approx(minutes)
+    assert Image.open(folder / "comparison.png").width > 1000
     again = script("compare.py", folder, "--outputs", tmp_path / "out", cwd=tmp_path)
     assert "ccreid.train" not in again.stdout
     assert json.loads((folder / "results.json").read_text()) == results
+
+
+@pytest.fixture
+def compare(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    yield importlib.import_module("compare")
+    sys.modules.pop("compare")
+
+
+def write_run(folder, precision, first_hit, benchmark="prcc"):
+    """A run on three people, the last of whom has no query with a match."""
+    folder.mkdir(parents=True)
+    pid = np.array([4, 4, 9, 7])
+    arrays = {"pid": pid, "average_precision": precision, "first_hit_rank": first_hit}
+    named = {f"{protocol}/{name}": a for protocol in ("sc", "cc") for name, a in arrays.items()}
+    np.savez(folder / "queries.npz", **named)
+    metrics = {f"test/{benchmark}/{p}/{m}": 0.5 for p in ("sc", "cc") for m in ("rank1", "mAP")}
+    costs = {"seconds_per_epoch": 30.0, "images_per_second": 1.0}
+    (folder / "metrics.json").write_text(json.dumps({**metrics, **costs}))
+    (folder / "config.yaml").write_text("trainer: {max_epochs: 12}")
+
+
+def test_differences_are_paired_by_seed_and_person_on_any_benchmark(compare, tmp_path, monkeypatch):
+    nan = float("nan")
+    runs = tmp_path / "out" / "small"
+    write_run(runs / "a_0", [0.2, 0.4, 0.1, nan], [1, 3, 2, -1])
+    write_run(runs / "a_1", [0.4, 0.4, 0.1, nan], [1, 1, 1, -1])
+    write_run(runs / "b_0", [0.6, 0.4, 0.2, nan], [1, 1, 1, -1])
+    folder = tmp_path / "small"
+    folder.mkdir()
+    plan = {"seeds": [0, 1], "shared": [], "settings": {"a": [], "b": []}}
+    (folder / "settings.yaml").write_text(yaml.safe_dump(plan))
+    command = ["compare.py", str(folder), "--outputs", str(tmp_path / "out"), "--collect"]
+    monkeypatch.setattr(sys, "argv", command)
+    drawn = []
+    original = compare.draw_comparison
+    monkeypatch.setattr(compare, "draw_comparison", lambda *a: drawn.append(a) or original(*a))
+    compare.main()
+    table = (folder / "table.md").read_text().splitlines()
+    columns = ["setting", "seeds", "sc rank-1", "sc mAP", "cc rank-1", "cc mAP", "minutes"]
+    assert [cell.strip() for cell in table[0].split("|")[1:8]] == columns
+    assert "| 6.0 ± 0.0 |" in table[2]  # 12 epochs of half a minute, both seeds
+    # Person 4: mAP +20, rank-1 +50; person 9: mAP +10, rank-1 +100; only seed 0 is in both.
+    (values, gaps, title, caution) = drawn[0]
+    assert values["a"]["cc"] == {"rank1": [0.5, 0.5], "mAP": [0.5, 0.5]}
+    for protocol in ("sc", "cc"):
+        for metric, (low, mean, high) in {"mAP": (10, 15, 20), "rank1": (50, 75, 100)}.items():
+            gap = gaps["b"][protocol][metric]
+            assert (gap.mean, gap.low, gap.high) == pytest.approx((mean, low, high))
+            assert gap.seeds == 1
+    assert table[-1].startswith("| b | 1 | +75.0 [+50.0, +100.0] | +15.0 [+10.0, +20.0] |")
+    assert (title, caution) == ("prcc, last epoch, seeds 0, 1", "")
+    assert (folder / "comparison.png").stat().st_size > 0
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):
@@ -76,9 +136,8 @@ def test_an_unknown_recipe_is_refused(tmp_path):
 
 def test_a_recipe_is_put_beside_what_was_published(tmp_path):
     places = ("--seeds", 2, "--into", tmp_path, "--outputs", tmp_path / "out")
-    finished = script(
-        "reproduce.py", "baseline_virtual", *places, "--", *TINY[1:], "debug=fast", cwd=tmp_path
-    )
+    settings = (*TINY[1:], "debug=fast", *write_small_virtual(tmp_path))
+    finished = script("reproduce.py", "baseline_virtual", *places, "--", *settings, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     page = (tmp_path / "baseline_virtual" / "README.md").read_text()
     assert "seeds 0, 1" in page

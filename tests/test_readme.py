@@ -1,37 +1,22 @@
 """What the README says is run."""
 
 import re
-import shlex
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ccreid.config import compose
-from ccreid.multirun import plan_sweep
+from tests.commands import blocks, commands, compose_command
 from tests.conftest import TINY
 from tests.test_verbs import verb
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [
-    line
-    for language, text in BLOCKS
-    if language == "bash"
-    for line in text.splitlines()
-    if line.startswith("python -m ccreid.")
-]
+BLOCKS = blocks(README)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", commands(README))
 def test_commands_compose(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    filled_in = re.sub(r"<\w+>", "x", command)
-    _, _, module, *arguments = shlex.split(filled_in, comments=True)
-    overrides = [argument for argument in arguments if argument != "-m"]
-    composing = partial(compose, module.removeprefix("ccreid."), with_hydra=True)
-    sweep = plan_sweep(overrides, "-m" in arguments, composing)
-    assert (sweep is not None) == ("-m" in arguments or "+sweep=" in command)
+    compose_command(command)
 
 
 def test_the_method_in_twenty_lines_trains(tmp_path):
@@ -45,6 +30,7 @@ def test_the_method_in_twenty_lines_trains(tmp_path):
         "train",
         *TINY,
         "method=plain",
+        "allow_targets=[plain]",
         "debug=fast",
         f"hydra.searchpath=[file://{tmp_path}/conf]",
         cwd=tmp_path,

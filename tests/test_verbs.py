@@ -12,7 +12,7 @@ from PIL import Image
 
 from ccreid.config import list_methods
 from ccreid.data.benchmarks.virtual import ARCHIVE
-from ccreid.jobs import hold
+from ccreid.runs.jobs import hold
 from tests.conftest import TINY
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ccreid.checkpoint import load_checkpoint
+from ccreid.checkpoints.checkpoint import load_checkpoint
 from ccreid.clustering import fine_grained_labels
 from ccreid.config import compose
 from ccreid.data.benchmarks.ccvid import CCVID

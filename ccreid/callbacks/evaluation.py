@@ -14,7 +14,7 @@ from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.files import Reader, read_image
 from ccreid.data.protocols import Protocol
 from ccreid.data.transforms import TestTransform
-from ccreid.errors import DataError, require
+from ccreid.errors import CCReIDError, require
 from ccreid.features import AUTOCAST, evaluating, extract_features
 from ccreid.retrieval import RepeatedResults, RetrievalResults, rank_features
 
@@ -134,26 +134,36 @@ def flat_metrics(results: Results, benchmark: str, split: str = "test") -> dict[
     }
 
 
+def one_line(results: Results) -> str:
+    """Return rank-1/mAP in percent of every protocol, short enough for a terminal's line."""
+    metrics = {protocol: result.metrics() for protocol, result in results.items()}
+    shown = [f"{name} {100 * m['rank1']:.1f}/{100 * m['mAP']:.1f}" for name, m in metrics.items()]
+    return ", ".join(shown)
+
+
 class Evaluation(Callback):
     """Evaluates the test people after the last epoch and, if asked, every n epochs before it.
 
     Where train people are held out for validation, it is they who are evaluated every n epochs, the
     last one included, under `val/...`; `val/mAP` is the mean AP of the cloth-changing protocol (of
-    the first one where there is none), for a checkpoint callback to monitor.
+    the first one where there is none), for a checkpoint callback to monitor. What comes out during
+    training is said in one line on the terminal.
 
     Args:
         every_n_epochs: 0 evaluates after the last epoch only, held-out people after every epoch.
         settings: how.
 
     Attributes:
-        results: of the latest evaluation, by protocol name.
-        metrics: of the latest evaluation, flat.
+        results: of the latest evaluation of the test people, by protocol name.
+        metrics: of the latest evaluation of the test people, flat.
     """
 
     def __init__(self, settings: EvaluationSettings, every_n_epochs: int = 0) -> None:
+        require(every_n_epochs >= 0, "every_n_epochs", every_n_epochs, "0 or more")
         self.settings, self.every_n_epochs = settings, every_n_epochs
         self.results: Results = {}
         self.metrics: dict[str, float] = {}
+        self._seen: tuple[int, Results] | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate when this epoch's turn has come and more are to follow."""
@@ -164,39 +174,50 @@ class Evaluation(Callback):
         is_last = epoch == trainer.max_epochs
         if not every or (epoch % every and not is_last) or (is_last and held_out is None):
             return
+        benchmark, results = self.look(method)
         if held_out is None:
-            self._evaluate(method)
             metrics = self.metrics
         else:
-            metrics = self._validate(method, held_out)
+            chosen = results.get("cc", next(iter(results.values())))
+            metrics = flat_metrics(results, benchmark.name, split="val")
+            metrics["val/mAP"] = chosen.metrics()["mAP"]
         values = {name: torch.tensor(value) for name, value in metrics.items()}
         pl_module.log_dict(values, sync_dist=True)  # equal on all ranks
+        people = "test people" if held_out is None else "validation"
+        pl_module.print(f"{people} rank-1/mAP: {one_line(results)}")
 
-    def _validate(self, method: Method, held_out: Benchmark) -> dict[str, float]:
-        data = method.datamodule
-        results = evaluate_method(
-            method, held_out, data.test_transform, self.settings, read=data.read
-        )
-        chosen = results.get("cc", next(iter(results.values())))
-        metrics = flat_metrics(results, held_out.name, split="val")
-        return {**metrics, "val/mAP": chosen.metrics()["mAP"]}
+    def look(self, method: Method) -> tuple[Benchmark, Results]:
+        """Return what the weights of now do for the held-out people, else for the test people.
+
+        Computed once for the same step, on all ranks together.
+        """
+        held_out = method.datamodule.validation
+        if self._seen is None or self._seen[0] != method.global_step:
+            results = self._evaluate(method) if held_out is None else self._rank(method, held_out)
+            self._seen = (method.global_step, results)
+        return held_out or method.datamodule.benchmark, self._seen[1]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the trained network, averaged weights included where they are asked for."""
+        method: Method = pl_module  # type: ignore[assignment]
         try:
-            self._evaluate(pl_module)
-        except DataError as error:
-            raise DataError(
+            self._evaluate(method)
+        except CCReIDError as error:
+            raise type(error)(
                 f"{error}\nThe training is done and its last checkpoint is whole: when this is "
                 "mended, python -m ccreid.evaluate checkpoint=<run folder>/checkpoints/last.ckpt"
             ) from error
         for logger in trainer.loggers:
             logger.log_metrics(self.metrics, step=trainer.global_step)
 
-    def _evaluate(self, pl_module: LightningModule) -> None:
-        method: Method = pl_module  # type: ignore[assignment]
+    def _evaluate(self, method: Method) -> Results:
+        benchmark = method.datamodule.benchmark
+        self.results = self._rank(method, benchmark)
+        self.metrics = flat_metrics(self.results, benchmark.name)
+        return self.results
+
+    def _rank(self, method: Method, benchmark: Benchmark) -> Results:
         data = method.datamodule
-        self.results = evaluate_method(
-            method, data.benchmark, data.test_transform, self.settings, read=data.read
+        return evaluate_method(
+            method, benchmark, data.test_transform, self.settings, read=data.read
         )
-        self.metrics = flat_metrics(self.results, data.benchmark.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -28,7 +28,9 @@ _OFFLINE = ("offline", "dryrun")  # two names of one WANDB_MODE
 
 
 class WandbRunLogger(WandbLogger):
-    """One wandb run per job; it holds numbers and the config, never images or terminal output.
+    """One wandb run per job; it holds numbers and the config, never terminal output.
+
+    Images of people are in it, and leave the machine with it, only if `upload_pictures` is set.
 
     The run begins on rank 0 at the start of `Trainer.fit` and ends with `finish`. It is online when
     wandb knows a key (WANDB_API_KEY, ~/.netrc, its settings) that the server accepts, else offline
@@ -45,6 +47,7 @@ class WandbRunLogger(WandbLogger):
         connect_timeout: whole seconds to wait for the server, once for the key (there
             WANDB_HTTP_TIMEOUT, if set, is stronger) and once for the run.
         upload_timeout: seconds to wait for the rest of the upload at the end.
+        upload_pictures: let the run's pictures, which show people, be part of it.
 
     Raises:
         ConfigError: wandb is not installed.
@@ -61,6 +64,7 @@ class WandbRunLogger(WandbLogger):
         tags: Sequence[str] = (),
         connect_timeout: int = 10,
         upload_timeout: float = 60.0,
+        upload_pictures: bool = False,
     ) -> None:
         try:
             super().__init__(name=name, save_dir=save_dir, project=project)
@@ -72,6 +76,7 @@ class WandbRunLogger(WandbLogger):
         self._config_file = config_file
         self._entity, self._group, self._tags = entity, group, tuple(tags)
         self._connect_timeout, self._upload_timeout = connect_timeout, upload_timeout
+        self._upload_pictures = upload_pictures
         self._lost = False
 
     @property
@@ -92,6 +97,14 @@ class WandbRunLogger(WandbLogger):
             with self._shielded():
                 super().log_metrics(metrics, step)
 
+    @rank_zero_only
+    def log_pictures(self, files: Iterable[Path], step: int | None = None) -> None:
+        """Log pictures as `pictures/<file's name>`, as they are on disk, if it was asked for."""
+        if self._upload_pictures:
+            for file in files:
+                with self._shielded():
+                    self.log_image(f"pictures/{file.stem}", [str(file)], step, caption=[file.stem])
+
     def finish(self, failed: bool) -> None:
         """End the run, if one was begun, with exit code 1 if `failed`, else 0."""
         if self._experiment is not None:
@@ -102,6 +115,11 @@ class WandbRunLogger(WandbLogger):
         """Begin the run online if possible, else offline."""
         import wandb
 
+        if self._upload_pictures:
+            wandb.termwarn(
+                "upload_pictures=true: pictures of people become part of this run and leave this "
+                "machine with it. Ask the benchmark's licence whether they may."
+            )
         try:
             mode = wandb.setup().settings.mode
         except ValueError as error:  # for instance WANDB_MODE=of

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 from types import ModuleType
 from typing import Literal
 
@@ -31,6 +32,8 @@ _FAISS_ERROR = 1e-5  # generous bound on the error of FAISS's single-precision c
 _ROWS_AT_ONCE = 1024  # bounds the double-precision rows of the torch search
 _PAIRS_AT_ONCE = 256  # keeps the gathered features of scored pairs inside the cache
 
+log = logging.getLogger(__name__)
+
 
 @torch.no_grad()
 def nearest_neighbours(features: Tensor, k: int, backend: Backend = "auto") -> Tensor:
@@ -42,7 +45,7 @@ def nearest_neighbours(features: Tensor, k: int, backend: Backend = "auto") -> T
     Args:
         features: `[N, D]`, finite and not zero; the length of a feature does not matter.
         k: length of the lists; at most N columns are returned.
-        backend: `"faiss"` (flat L2 search, on a GPU where FAISS has one), `"torch"`, or `"auto"`:
+        backend: `"faiss"` (flat L2 search, on a GPU that FAISS can use), `"torch"`, or `"auto"`:
             FAISS where it is installed. Up to k + 16 features every image is a candidate anyway and
             FAISS is not asked.
 
@@ -207,9 +210,14 @@ def _import_faiss(required: bool) -> ModuleType | None:
 
 def _faiss_candidates(faiss: ModuleType, features: Tensor, depth: int) -> Tensor:
     vectors = F.normalize(features.float(), dim=1).cpu().numpy()
+    columns = None
     if faiss.get_num_gpus() > 0:
-        _, columns = faiss.knn_gpu(_gpu_resources(), vectors, vectors, depth)
-    else:
+        try:
+            _, columns = faiss.knn_gpu(_gpu_resources(), vectors, vectors, depth)
+        except (RuntimeError, AttributeError) as error:  # its GPU memory is full, or is not for it
+            reason = str(error).strip().partition("\n")[0]
+            log.warning("FAISS cannot use the GPU and searches on the CPU: %s", reason)
+    if columns is None:
         # The function form of IndexFlatL2: no index has to be built and filled.
         _, columns = faiss.knn(vectors, vectors, depth)
     return torch.from_numpy(columns).to(features.device)

@@ -21,7 +21,7 @@ from ccreid.data.cache_files import GIB, Pixels, Resizing, decode_all, fingerpri
 from ccreid.data.files import Reader, read_image, user_cache
 from ccreid.data.transforms import seeded
 from ccreid.errors import ConfigError, DataError, require
-from ccreid.processes import process_rank
+from ccreid.runs.processes import process_rank
 
 CACHES = ("none", "memory", "disk")
 FOLDER = ".ccreid-cache"
@@ -119,7 +119,7 @@ class CachedImages:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._places = state["_places"]
         self._pixels = [
-            part if isinstance(part, np.ndarray) else np.load(part, mmap_mode="r")
+            part if isinstance(part, np.ndarray) else np.lib.format.open_memmap(part, mode="r")
             for part in state["_pixels"]
         ]
 

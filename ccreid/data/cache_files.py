@@ -29,6 +29,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from ccreid.data.files import SEPARATOR, open_archive, read_image
 from ccreid.errors import DataError
+from ccreid.writing import write_whole
 
 Pixels = NDArray[np.uint8]
 """Images [N, H, W, 3] in the order of their list."""
@@ -106,7 +107,7 @@ def open_or_build(paths: Sequence[str], resize: Resizing, file: Path) -> Pixels:
             if not file.exists():
                 _build(paths, resize, shape, file, locked)
     try:
-        pixels: Pixels = np.load(file, mmap_mode="r")
+        pixels: Pixels = np.lib.format.open_memmap(file, mode="r")  # no pickles, no archives
     except (OSError, ValueError) as error:
         raise DataError(f"{file} is not a whole cache file ({error}). Remove it.") from None
     if pixels.shape != shape or pixels.dtype != np.uint8:
@@ -131,20 +132,10 @@ def _build(
             f"{file} will take {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free there. "
             "Make room, or choose another place (data.cache_folder=<folder>) or data.cache=none."
         )
-    part = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with open(part, "xb") as stream:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
-            decode_all(paths, resize, lambda _, block: stream.write(block.data), file.stem)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, file)
-        _sync_folder(file.parent)
-    except OSError as error:
-        raise _unwritable(file.parent, error) from None
-    finally:
-        part.unlink(missing_ok=True)
+    with write_whole(file, _unwritable, shared=True) as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        decode_all(paths, resize, lambda _, block: stream.write(block.data), file.stem)
 
 
 def decode_all(
@@ -212,20 +203,11 @@ def _require_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise _unwritable(probe, error) from None
 
 
-def _unwritable(folder: Path, error: OSError) -> DataError:
+def _unwritable(file: Path, error: OSError) -> DataError:
     return DataError(
-        f"Cannot write a cache into {folder.absolute()}: {error}. "
+        f"Cannot write a cache into {file.parent.absolute()}: {error}. "
         "Choose another folder (data.cache_folder=<folder>), or data.cache=memory or none."
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming in a folder outlast a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

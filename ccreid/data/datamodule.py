@@ -27,11 +27,13 @@ from ccreid.data.sample import Batch, Sample, contiguous_labels, ids, manifest
 from ccreid.data.samplers import Draw, PKSampler
 from ccreid.data.transforms import TestTransform, TrainTransform, seeded
 from ccreid.data.validation import HeldOut
+from ccreid.data.whole_files import leave_out_damaged
 from ccreid.errors import ConfigError, DataError, require
-from ccreid.processes import require_same_on_all_ranks
+from ccreid.runs.processes import require_same_on_all_ranks
 
 SAMPLERS = ("pk", "cross_clothes")
 VALIDATIONS = ("none", "identities")
+ON_DAMAGED = ("error", "leave_out")
 
 
 class ReIDDataModule(LightningDataModule):
@@ -44,7 +46,7 @@ class ReIDDataModule(LightningDataModule):
         identities_per_batch, images_per_identity: P and K, over all devices.
         workers: loader processes per device.
         seed: decides the epochs and augmentations, together with the epoch's number.
-        requires: side information for training: any of parsing, captions, clothes.
+        requires: side information for training: any of parsing, captions, clothes, cameras.
         read: reads an image.
         parsing: settings of `ParsingStore`, used when `requires` names it.
         captions: settings of `CaptionStore`, used when `requires` names it.
@@ -52,6 +54,8 @@ class ReIDDataModule(LightningDataModule):
         outfits_per_identity: C of that sampler.
         validation: `none`, or `identities`: train people are held out to be evaluated on.
         validation_people: the share of the train people that is held out.
+        on_damaged: `error`, or `leave_out`: all train images are looked at here, and those that are
+            no whole images leave the train list (`leave_out_damaged`).
 
     Attributes:
         train: what an epoch draws from: the train images, or pieces of the train tracklets.
@@ -80,13 +84,20 @@ class ReIDDataModule(LightningDataModule):
         outfits_per_identity: int = 4,
         validation: str = "none",
         validation_people: float = 0.2,
+        on_damaged: str = "error",
     ) -> None:
         super().__init__()
         require(workers >= 0, "data.workers", workers, "at least 0")
         require(isinstance(seed, int) and seed >= 0, "seed", seed, "a whole number, 0 or more")
         require(sampler in SAMPLERS, "data.sampler", sampler, f"one of {', '.join(SAMPLERS)}")
-        if unknown := set(requires) - {"parsing", "captions", "clothes"}:
+        if unknown := set(requires) - {"parsing", "captions", "clothes", "cameras"}:
             raise ConfigError(f"A method asks for unknown side information: {sorted(unknown)}.")
+        wanted = f"one of {', '.join(ON_DAMAGED)}"
+        require(on_damaged in ON_DAMAGED, "data.on_damaged", on_damaged, wanted)
+        self.notes: list[str] = []
+        if on_damaged == "leave_out":
+            benchmark, note = leave_out_damaged(benchmark)
+            self.notes += [note] if note else []
         self.benchmark, self.read = benchmark, read
         self.train_transform = train_transform
         self.test_transform = test_transform
@@ -97,7 +108,6 @@ class ReIDDataModule(LightningDataModule):
         self.sampler_name, self.outfits_per_identity = sampler, outfits_per_identity
         wanted = f"one of {', '.join(VALIDATIONS)}"
         require(validation in VALIDATIONS, "data.validation", validation, wanted)
-        self.notes: list[str] = []
         self.validation: HeldOut | None = None
         trained_on = benchmark.train
         if validation == "identities":
@@ -121,6 +131,12 @@ class ReIDDataModule(LightningDataModule):
                 f"The method needs clothes labels and {benchmark.name} has train images without. "
                 "Choose a benchmark with clothes labels, or another method; own images get labels "
                 "by data.benchmark.clothes_pattern (data=folder) or a column clothes_id (data=csv)."
+            )
+        if "cameras" in requires and (ids(self.train, "camid") < 0).all():
+            raise DataError(
+                f"The method uses cameras, and no train image of {benchmark.name} has one. Choose "
+                "a benchmark with cameras, or settings of the method without; own images get them "
+                "by data.benchmark.camera_pattern (data=folder) or a column camid (data=csv)."
             )
         self.sampler = self._sampler(rank=0, world_size=1)
         self.unanswerable = unanswerable_queries(benchmark)
@@ -154,8 +170,12 @@ class ReIDDataModule(LightningDataModule):
         """Yield the batches of this rank; the epoch is asked of the trainer."""
         trainer = self.trainer
         assert trainer is not None
+        progress: Any = trainer.fit_loop.epoch_progress.current
         self.sampler = self._sampler(
-            trainer.global_rank, trainer.world_size, epoch=lambda: trainer.current_epoch
+            trainer.global_rank,
+            trainer.world_size,
+            # trainer.current_epoch lags by one when loaders begin to read after a resume
+            epoch=lambda: progress.processed,
         )
         return DataLoader(
             TrainImages(self),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccreid.data.benchmarks.base import outfit_id
-from ccreid.data.files import member_path, open_archive, sha256
+from ccreid.data.files import member_path, open_archive, read_bytes, sha256
 from ccreid.data.sample import Sample
 from ccreid.errors import DataError
 
@@ -59,15 +59,15 @@ def controlled_images() -> ControlledImages:
     """Read the archive that ships with the library.
 
     Raises:
-        DataError: the archive is missing or was altered.
+        DataError: the archive is missing or was altered, or holds members that none should have.
     """
-    archive = open_archive(ARCHIVE)
+    open_archive(ARCHIVE)  # says what is wrong with it
     if sha256(ARCHIVE) != SHA256:
         raise DataError(
             f"{ARCHIVE} is not the archive that ccreid ships (its SHA-256 differs). "
             "Install the package again."
         )
-    records = json.loads(archive.read("virtual-factors/index.json"))
+    records = json.loads(read_bytes(member_path(ARCHIVE, "virtual-factors/index.json")))
     # A person's first image lies in the archive once per factor, each time the same bytes.
     records = [r for r in records if r["level"] > 0 or r["factor"] == "camera"]
     records.sort(key=lambda record: record["file"])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ccreid.data.archives import require_safe_members
 from ccreid.errors import DataError
 
 SEPARATOR = "!"
@@ -31,14 +32,16 @@ def member_path(archive: Path | str, member: str) -> str:
 @lru_cache(maxsize=16)
 def _open_archive(archive: str, process: int) -> ZipFile:
     # `process` is part of the key: a forked worker must not share its parent's file position.
-    return ZipFile(archive)
+    opened = ZipFile(archive)
+    require_safe_members(opened, archive)
+    return opened
 
 
 def open_archive(archive: Path | str) -> ZipFile:
     """Open an archive once per process.
 
     Raises:
-        DataError: no such file, or it is not a whole zip archive.
+        DataError: no such file, not a whole zip archive, or one with members that none should have.
     """
     try:
         return _open_archive(str(archive), os.getpid())

@@ -131,14 +131,14 @@ def single_shot_positions(
     Args:
         pid: people of the gallery in its sorted order, [G].
         trials: draws.
-        seed: of Python's generator; 3 is CAL's.
+        seed: of Python's generator, whose draws CAL's are; 3 is CAL's.
 
     Returns:
         Gallery positions, [trials, people], people in the order of their first image.
     """
     people = pid[np.sort(np.unique(pid, return_index=True)[1])]
     images = [np.flatnonzero(pid == person).tolist() for person in people]
-    generator = random.Random(seed)
+    generator = random.Random(seed)  # nosec B311
     draws = [[generator.choice(own) for own in images] for _ in range(trials)]
     return np.array(draws, dtype=np.int64).reshape(trials, len(people))
 

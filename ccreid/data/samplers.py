@@ -33,7 +33,8 @@ class PKSampler(Sampler[list[Draw]]):
         rank, world_size: this process; it gets P / world_size of each batch's identities.
 
     Raises:
-        ConfigError: P exceeds the identities there are, or the ranks do not divide P.
+        ConfigError: P exceeds the identities there are, K all their images, or the ranks do not
+            divide P.
     """
 
     def __init__(
@@ -53,6 +54,11 @@ class PKSampler(Sampler[list[Draw]]):
             raise ConfigError(
                 f"data.identities_per_batch={self.P} and data.images_per_identity={self.K} "
                 "must both be at least 1."
+            )
+        if len(pid) < self.K:
+            raise ConfigError(
+                f"data.images_per_identity={self.K} should be at most {len(pid)}, the images of "
+                "the whole train split."
             )
         if len(self._images) < self.P:
             raise ConfigError(

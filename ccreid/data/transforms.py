@@ -16,6 +16,8 @@ from torchvision.transforms import v2
 
 from ccreid.errors import require
 
+_LARGEST = 16384  # pixels of a side; beyond it one image fills a machine's memory
+
 
 class RandomErasing(v2.Transform):
     """Paints one random rectangle, as FIRe² does (specification of its released recipe).
@@ -28,6 +30,9 @@ class RandomErasing(v2.Transform):
         p: probability of erasing at all.
         scale, ratio: ranges of the area and of the aspect.
         fill: RGB in [0, 1]; the mean colour of the network's normalisation becomes 0.
+
+    Raises:
+        ConfigError: a probability outside 0..1, or an empty range.
     """
 
     _transformed_types = (tv_tensors.Image,)
@@ -40,6 +45,12 @@ class RandomErasing(v2.Transform):
         fill: Sequence[float] = (0.485, 0.456, 0.406),
     ) -> None:
         super().__init__()
+        where = "data.train_transform.erasing"
+        require(0 <= p <= 1, f"{where}.p", p, "between 0 and 1")
+        for name, ends in (("scale", list(scale)), ("ratio", list(ratio))):
+            fits = len(ends) == 2 and 0 < ends[0] <= ends[1]
+            require(fits, f"{where}.{name}", ends, "[low, high] with 0 < low <= high")
+        require(len(fill) == 3, f"{where}.fill", list(fill), "red, green and blue")
         self.p, self.scale, self.ratio = p, tuple(scale), tuple(ratio)
         self.fill = torch.tensor(fill).view(3, 1, 1)
 
@@ -77,6 +88,9 @@ class TrainTransform:
         erasing: the erasing transform, or None.
         enlarge: probability of a random crop from the image enlarged by an eighth (CAL, DIFFER).
         interpolation: `bilinear` or `bicubic`.
+
+    Raises:
+        ConfigError: no such size or interpolation, or a probability outside 0..1.
     """
 
     def __init__(
@@ -89,6 +103,10 @@ class TrainTransform:
         enlarge: float = 0.0,
         interpolation: str = "bilinear",
     ) -> None:
+        for name, share in (("mirror", mirror), ("enlarge", enlarge)):
+            require(0 <= share <= 1, f"data.train_transform.{name}", share, "between 0 and 1")
+        most = max(height, width)
+        require(0 <= pad <= most, "data.train_transform.pad", pad, f"at least 0, at most {most}")
         self.resize = _resize(height, width, interpolation)
         crop = v2.RandomCrop((height, width))
         larger = _resize(round(1.125 * height), round(1.125 * width), interpolation)
@@ -131,7 +149,9 @@ class TestTransform:
 
 
 def _resize(height: int, width: int, interpolation: str) -> v2.Transform:
-    require(min(height, width) >= 1, "input", f"{height}×{width}", "at least 1×1 pixels")
+    fits = min(height, width) >= 1 and max(height, width) <= _LARGEST
+    wanted = f"at least 1×1 pixels, at most {_LARGEST} a side"
+    require(fits, "input", f"{height}×{width}", wanted)
     known = ("bilinear", "bicubic")
     wanted = f"one of {', '.join(known)}"
     require(interpolation in known, "interpolation of a transform", interpolation, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
@@ -17,26 +18,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.sample import Batch
 from ccreid.errors import ConfigError, TrainingError
+from ccreid.methods.finite import HostFlag, first_not_finite
 from ccreid.models import Backbone
 
 ParameterGroups = list[dict[str, Any]]
 OptimizerFactory = Callable[[ParameterGroups], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-
-
-class _HostFlag:
-    """A flag on its way from the device: reading waits for its own copy, not for later work."""
-
-    def __init__(self, flag: Tensor) -> None:
-        self._flag = flag.to("cpu", non_blocking=True)
-        self._arrived = torch.cuda.Event() if flag.is_cuda else None  # type: ignore[no-untyped-call]
-        if self._arrived is not None:
-            self._arrived.record()
-
-    def read(self) -> bool:
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        return bool(self._flag)
 
 
 class Method(LightningModule, ABC):
@@ -50,13 +37,16 @@ class Method(LightningModule, ABC):
         gather: let losses that compare images see the batches of all ranks.
 
     Attributes:
-        requires: side information for training, any of parsing, captions, clothes (see `needs`).
+        requires: side information for training, any of parsing, captions, clothes, cameras (see
+            `needs`).
+        does_without: the setting that makes one of these unnecessary, as a sentence.
         uses_camera: `embed` takes the cameras [B] as well, -1 where unknown; results say so.
         last_losses: the terms of the step before, detached.
         provenance: what a checkpoint keeps beside the weights (plain containers only).
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
+    does_without: ClassVar[Mapping[str, str]] = {}
     uses_camera: ClassVar[bool] = False
     backbone: Backbone
 
@@ -71,7 +61,7 @@ class Method(LightningModule, ABC):
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self.last_losses: dict[str, Tensor] = {}
         self._last_index: Tensor | None = None
-        self._last_is_finite: _HostFlag | None = None
+        self._last_is_finite: HostFlag | None = None
         self.provenance: dict[str, Any] = {}
 
     @classmethod
@@ -86,6 +76,10 @@ class Method(LightningModule, ABC):
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted loss terms by name; their sum is minimised."""
+
+    def clusters(self) -> Tensor | None:
+        """Return the cluster of every train image, [N], of a method that has mined them."""
+        return None
 
     def parameter_groups(self) -> ParameterGroups:
         """Return the optimiser's parameter groups; everything trainable in one by default."""
@@ -140,30 +134,58 @@ class Method(LightningModule, ABC):
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         self.last_losses = {name: loss.detach() for name, loss in losses.items()}
         self._last_index = batch["index"]
-        self._last_is_finite = _HostFlag(torch.isfinite(total.detach()))
+        self._last_is_finite = HostFlag(torch.isfinite(total.detach()))
         logged = {f"train/{name}": loss for name, loss in self.last_losses.items()}
         logged["train/loss"] = total.detach()
         size = len(batch["pid"])
         self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
         return total
 
-    def on_train_epoch_end(self) -> None:
-        """Look at the last step's loss before a checkpoint is written."""
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Look at the last step of an epoch before anything evaluates or saves what it left."""
+        if not self.trainer.is_last_batch:
+            return
         self._require_finite()
+        # A loss of finite value can have a gradient of none. Asked of the gradients this would cost
+        # something every step, and the loss scaling of fp16 needs some that are not finite.
+        if name := first_not_finite(self.state_dict()):
+            raise TrainingError(f"{name} of the network is {self._what_happened()}")
 
     def _require_finite(self) -> None:
         # Asked one step later, so that the host need not wait for the device every step.
-        if self._last_is_finite is None or self._last_is_finite.read():
-            return
-        assert self._last_index is not None
+        if self._last_is_finite is not None and not self._last_is_finite.read():
+            raise TrainingError(f"The loss is {self._what_happened()}")
+
+    def _what_happened(self) -> str:
         terms = ", ".join(f"{name}={float(loss):g}" for name, loss in self.last_losses.items())
-        paths = "\n".join(f"  {self.datamodule.train[i].path}" for i in self._last_index)
-        raise TrainingError(
-            f"The loss is no longer finite ({terms}) in epoch {self.current_epoch + 1}. "
-            "Lower method.optimizer.lr, or use precision=fp32; the checkpoint of the epoch before "
-            f"is whole. The batch was\n{paths}"
+        indices = [] if self._last_index is None else self._last_index.tolist()
+        paths = "\n".join(f"  {self.datamodule.train[i].path}" for i in indices)
+        return (
+            f"no longer finite ({terms}) in epoch {self.current_epoch + 1}. Lower "
+            f"method.optimizer.lr, or use precision=fp32. {self._last_good_checkpoint()}"
+            f"The batch was\n{paths}"
         )
 
+    def _last_good_checkpoint(self) -> str:
+        """Say where the last checkpoint is: none is ever written that is not finite."""
+        saved = [
+            str(getattr(callback, "best_model_path", ""))
+            for callback in self.trainer.checkpoint_callbacks
+            if getattr(callback, "monitor", None) is None
+        ]
+        resumed = str(self.trainer.ckpt_path or "")
+        for path in (*saved, resumed):
+            if path and os.path.isfile(path):
+                return f"The last good checkpoint is {path}\n"
+        return "There is no checkpoint yet.\n"
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is needed to rebuild this method from the checkpoint alone."""
+        """Keep what is needed to rebuild this method from the checkpoint alone.
+
+        Raises:
+            TrainingError: weights, or what the optimiser keeps, are not finite; nothing is written.
+        """
+        for part in ("state_dict", "optimizer_states"):
+            if name := first_not_finite(checkpoint.get(part), part):
+                raise TrainingError(f"No checkpoint is written: {name} is {self._what_happened()}")
         checkpoint["ccreid"] = self.provenance

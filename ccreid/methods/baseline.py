@@ -39,6 +39,7 @@ class Baseline(Method):
     ) -> None:
         super().__init__(optimizer, scheduler, gather)
         wanted = "euclidean or cosine"
+        require(0 <= label_smoothing <= 1, "method.label_smoothing", label_smoothing, "in [0, 1]")
         require(distance in ("euclidean", "cosine"), "method.distance", distance, wanted)
         self.backbone = backbone
         self.bnneck = BNNeck(backbone.num_features)

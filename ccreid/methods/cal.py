@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.optim import Optimizer
 
 from ccreid.data.sample import Batch
-from ccreid.errors import require
+from ccreid.errors import ConfigError, require
 from ccreid.losses import batch_hard_triplet_loss, clothes_adversarial_loss
 from ccreid.methods.base import Method, OptimizerFactory, ParameterGroups, SchedulerFactory
 from ccreid.models import POOLINGS, Backbone, cosine_similarity
@@ -64,6 +64,7 @@ class CAL(Method):
     ) -> None:
         super().__init__(optimizer, scheduler, gather)
         require(start_epoch >= 0, "method.start_epoch", start_epoch, "at least 0")
+        require(0 <= label_smoothing <= 1, "method.label_smoothing", label_smoothing, "in [0, 1]")
         require(scale > 0, "method.scale", scale, "above 0")
         require(0 <= epsilon <= 1, "method.epsilon", epsilon, "between 0 and 1")
         require(triplet_weight >= 0, "method.triplet_weight", triplet_weight, "at least 0")
@@ -143,7 +144,8 @@ class CAL(Method):
         """Make C's optimiser and note whose outfit each is.
 
         Raises:
-            ConfigError: gradients are to be accumulated, between which C would take steps.
+            ConfigError: gradients are to be accumulated, between which C would take steps, or
+                settings that C's optimiser does not take.
         """
         together = self.trainer.accumulate_grad_batches
         wanted = "1: the clothes classifier takes a step with every batch"
@@ -152,7 +154,13 @@ class CAL(Method):
         clothes_pid = torch.empty(data.num_clothes, dtype=torch.long)
         clothes_pid[data.train_clothes_id] = data.train_pid
         self._clothes_pid = clothes_pid.to(self.device)
-        self._clothes_optimizer = self._make_clothes_optimizer([{"params": [self.clothes_weight]}])
+        try:
+            own = [{"params": [self.clothes_weight]}]
+            self._clothes_optimizer = self._make_clothes_optimizer(own)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"These settings of method.clothes_optimizer do not work: {error}"
+            ) from error
         if self._saved_clothes_optimizer is not None:
             self._clothes_optimizer.load_state_dict(self._saved_clothes_optimizer)
 

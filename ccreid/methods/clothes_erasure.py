@@ -128,8 +128,12 @@ class ClothesErasure:
         require(0 <= self.probability <= 1, "method.cre.p", self.p, "between 0 and 1")
         swaps = self.fill == "swap" and self.dilate_px > 0  # would paste what is beside a garment
         require(not swaps, "method.cre.dilate_px", self.dilate_px, "0 with method.cre.fill=swap")
-        require(self.n_variants >= 1, "method.cre.n_variants", self.n_variants, "at least 1")
-        require(self.dilate_px >= 0, "method.cre.dilate_px", self.dilate_px, "at least 0")
+        # Each twin is one more image through the network, each pixel one more around a mask of 2K.
+        for name, low, high in (("n_variants", 1, 64), ("dilate_px", 0, 1000)):
+            value = getattr(self, name)
+            require(
+                low <= value <= high, f"method.cre.{name}", value, f"at least {low}, at most {high}"
+            )
         weight = self.consistency_weight
         require(weight >= 0, "method.cre.consistency_weight", weight, "at least 0")
         require(len(self.clothes) > 0, "method.cre.clothes_set", self.clothes_set, "not empty")

@@ -68,6 +68,10 @@ class CREBSGA(Method):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"parsing", "clothes"})  # at most, see `needs`
+    does_without: ClassVar[Mapping[str, str]] = {
+        "clothes": "Without clothes labels: method.triplet=batch_hard",
+        "parsing": "Without masks: method.cre.enabled=false method.bsga.enabled=false",
+    }
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class CREBSGA(Method):
         super().__init__(optimizer, scheduler, gather)
         require(triplet in TRIPLETS, "method.triplet", triplet, f"one of {', '.join(TRIPLETS)}")
         require(triplet_weight >= 0, "method.triplet_weight", triplet_weight, "at least 0")
+        require(0 <= label_smoothing <= 1, "method.label_smoothing", label_smoothing, "in [0, 1]")
         self.cre, self.bsga = cre or ClothesErasure(), bsga or BodyShape()
         self.bctri = bctri or BCTri()
         self.backbone = backbone
@@ -106,7 +111,8 @@ class CREBSGA(Method):
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
         """Return the side information that training with these settings (`cfg.method`) takes."""
-        masks = settings["cre"]["enabled"] or settings["bsga"]["enabled"]
+        parts = [settings[name] or {} for name in ("cre", "bsga")]  # null: the defaults, on
+        masks = any(part.get("enabled", True) for part in parts)
         clothes = settings["triplet"] == "cross_clothes"
         return frozenset({"parsing"} if masks else ()) | frozenset({"clothes"} if clothes else ())
 

@@ -6,8 +6,8 @@ Person Re-ID", CVPR 2025, arXiv 2503.22912.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,10 @@ class DIFFER(Method):
             included, in place of the paper's.
     """
 
-    requires = frozenset({"captions"})
+    requires = frozenset({"captions", "cameras"})  # at most, see `needs`
+    does_without: ClassVar[Mapping[str, str]] = {
+        "cameras": "Without cameras: method.camera_factor=0"
+    }
     uses_camera: ClassVar[bool] = True
 
     def __init__(
@@ -115,6 +118,11 @@ class DIFFER(Method):
             text_projection(width, caption_dim, heads, hidden_dim, bias=non_biometric_bias)
             for _ in self.non_biometric
         )
+
+    @classmethod
+    def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        """Return the side information that training with these settings (`cfg.method`) takes."""
+        return cls.requires if settings["camera_factor"] else cls.requires - {"cameras"}
 
     def embed(self, images: Tensor, camid: Tensor | None = None) -> Tensor:
         """Return f, [B, C], of images [B, 3, H, W] from cameras [B]; without, from unknown ones."""

@@ -69,6 +69,7 @@ class FIRe2(Method):
         reset_optimizer_state: bool = True,
     ) -> None:
         super().__init__(optimizer, scheduler, gather)
+        require(0 <= label_smoothing <= 1, "method.label_smoothing", label_smoothing, "in [0, 1]")
         require(tau > 0, "method.tau", tau, "above 0")
         require(0 <= epsilon <= 1, "method.epsilon", epsilon, "between 0 and 1")
         require(parts >= 1, "method.parts", parts, "at least 1")
@@ -138,21 +139,29 @@ class FIRe2(Method):
         )
         return logits
 
+    def clusters(self) -> Tensor | None:
+        """Return the cluster of every train image as mined last, [N]; None before the first."""
+        return None if self.attributes is None else self.attributes.cluster
+
     def parameter_groups(self) -> ParameterGroups:
         """Return the network, and an empty group that each mining fills anew."""
         return [*super().parameter_groups(), {"params": []}]
 
     def on_fit_start(self) -> None:
-        """Make sure that the feature map has a row for every stripe, before the first epoch."""
+        """Make sure that the feature map has a row for every stripe, the batch enough donors."""
         rows = -(-self.datamodule.test_transform.height // self.backbone.reduction)
         wanted = f"at most {rows}, the rows of the feature map (input.height makes more)"
         require(self.parts <= rows, "method.parts", self.parts, wanted)
+        images = self.datamodule.identities_per_batch * self.datamodule.images_per_identity
+        wanted = f"at most {images}, the images of a batch"
+        number = self.recompositions
+        require(number <= images, "method.recompositions", number, wanted)
 
     def on_train_epoch_start(self) -> None:
         """Mine attributes at the start of every epoch after `mining.start_epoch`."""
         super().on_train_epoch_start()
         if self.current_epoch + 1 > self.mining.start_epoch:
-            attributes, statistics = mine_attributes(self, self.mining)
+            attributes, statistics = mine_attributes(self, self.mining, self.attributes)
             self._begin_training(attributes)
             self.log_dict({f"mining/{key}": v for key, v in statistics.items()}, sync_dist=True)
 

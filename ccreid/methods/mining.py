@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ccreid.clustering import cluster_statistics, fine_grained_labels
+from ccreid.clustering.agreement import rand_agreement
 from ccreid.errors import require
 from ccreid.features import AUTOCAST, evaluating, extract_features
 from ccreid.methods.base import Method
@@ -67,16 +68,19 @@ class Attributes:
     weight: nn.Parameter
 
 
-def mine_attributes(method: Method, mining: Mining) -> tuple[Attributes, dict[str, float]]:
+def mine_attributes(
+    method: Method, mining: Mining, earlier: Attributes | None = None
+) -> tuple[Attributes, dict[str, float]]:
     """Cluster each identity's train features; the centres become the attributes' prototypes.
 
     Args:
         method: embeds the train images, under the test transform and in eval mode.
         mining: the settings.
+        earlier: what was mined before, to say how much has changed.
 
     Returns:
-        The attributes, equal on all ranks, and what a person wants to see of them: clusters, purity
-        and NMI against clothes (never used for training), seconds.
+        The attributes, equal on all ranks, and what a person wants to see of them (never used for
+        training): see `_describe`, and seconds.
     """
     began = time.perf_counter()
     data = method.datamodule
@@ -91,6 +95,7 @@ def mine_attributes(method: Method, mining: Mining) -> tuple[Attributes, dict[st
             precision=mining.precision,
             batch_size=mining.batch_size,
             workers=data.workers,
+            settings="method.mining",
         )
     labels, centres = _cluster_once(features, data.train_pid, mining)
     cluster_pid = torch.empty(len(centres), dtype=torch.long)
@@ -101,8 +106,27 @@ def mine_attributes(method: Method, mining: Mining) -> tuple[Attributes, dict[st
         weight=nn.Parameter(centres.to(method.device)),
     )
     clothes_id = data.train_clothes_id if data.num_clothes else None
-    statistics = cluster_statistics(labels, data.train_pid, clothes_id)
+    before = None if earlier is None else earlier.cluster.cpu()
+    statistics = _describe(labels, data.train_pid, clothes_id, before)
     return attributes, {**statistics, "seconds": time.perf_counter() - began}
+
+
+def _describe(
+    labels: Tensor, pid: Tensor, clothes_id: Tensor | None, before: Tensor | None
+) -> dict[str, float]:
+    """Return `cluster_statistics` and more.
+
+    `singletons` is the share of images alone in their cluster, outliers among them. `ari`, with
+    clothes, and `stability`, with the labels from before, are the agreement of the clusters with
+    these (`rand_agreement`).
+    """
+    statistics = cluster_statistics(labels, pid, clothes_id)
+    statistics["singletons"] = float((torch.bincount(labels) == 1).sum()) / len(labels)
+    if clothes_id is not None:
+        statistics["ari"] = rand_agreement(labels, clothes_id, pid)
+    if before is not None:
+        statistics["stability"] = rand_agreement(labels, before, pid)
+    return statistics
 
 
 def _cluster_once(features: Tensor, pid: Tensor, mining: Mining) -> tuple[Tensor, Tensor]:

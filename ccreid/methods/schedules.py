@@ -29,7 +29,13 @@ def warmup_multistep(
         warmup_factor: the first epoch's factor.
         milestones: after so many epochs the factor is multiplied by `gamma`.
         gamma: what a milestone multiplies by.
+
+    Raises:
+        ConfigError: a negative warm-up, or a step that is none down.
     """
+    require(warmup_epochs >= 0, "method.scheduler.warmup_epochs", warmup_epochs, "at least 0")
+    require(warmup_factor >= 0, "method.scheduler.warmup_factor", warmup_factor, "at least 0")
+    require(0 <= gamma <= 1, "method.scheduler.gamma", gamma, "between 0 and 1")
 
     def factor(epochs_done: int) -> float:
         decay = gamma ** sum(epochs_done >= milestone for milestone in milestones)
@@ -63,11 +69,13 @@ def warmup_cosine(
         final_factor: the last epoch's learning rate over b₀, the same for all groups.
 
     Raises:
-        ConfigError: fewer than one epoch, or a negative warm-up.
+        ConfigError: fewer than one epoch, a negative warm-up, or no learning rate.
     """
     require(epochs >= 1, "method.scheduler.epochs", epochs, "at least 1")
     require(warmup_epochs >= 0, "method.scheduler.warmup_epochs", warmup_epochs, "at least 0")
-    final: float = final_factor * optimizer.defaults["lr"]
+    rate = optimizer.defaults["lr"]
+    require(rate > 0, "method.optimizer.lr", rate, "above 0 for this schedule")
+    final: float = final_factor * rate
 
     def factor_of(base: float) -> Callable[[int], float]:
         def factor(epochs_done: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccreid.errors import ConfigError
+from ccreid.errors import ConfigError, require
 from ccreid.models.pooling import average_pool
 from ccreid.models.tokens import has_tokens, token_feature
 from ccreid.models.weights import build_network
@@ -83,8 +83,12 @@ class Backbone(nn.Module):
         self.reduction = probe.shape[2] // feature_map.shape[2]
         self.shift_dim: int = network.embed_dim if has_tokens(network) else self.num_features
         config = network.pretrained_cfg
-        self.register_buffer("mean", _per_channel(mean or config["mean"]), persistent=False)
-        self.register_buffer("std", _per_channel(std or config["std"]), persistent=False)
+        colour = {"mean": mean, "std": std}
+        for statistic, own in colour.items():
+            chosen = config[statistic] if own is None else own
+            fits = len(chosen) == 3 and (statistic == "mean" or min(chosen) > 0)
+            require(fits, f"backbone.{statistic}", own, "red, green and blue; a deviation above 0")
+            self.register_buffer(statistic, _per_channel(chosen), persistent=False)
 
     def forward(self, images: Tensor, shift: Tensor | None = None, pooled: bool = False) -> Tensor:
         """Return the feature map or, if `pooled`, one vector per image.

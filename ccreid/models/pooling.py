@@ -1,4 +1,8 @@
-"""From feature map to feature vector."""
+"""From feature map to feature vector; in float32 or better, also of half-precision maps.
+
+A mean rounded to bfloat16 is off by up to 0.4 %, which distances and clusters of features see; the
+sum is taken in float32 anyway, so that keeping it costs nothing that could be measured.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from torch import Tensor
 
 def average_pool(feature_map: Tensor) -> Tensor:
     """Average over all positions, and over the frames of clips: [B, (T,) C, H, W] -> [B, C]."""
-    return _over_frames(feature_map.mean(dim=(-2, -1)))
+    return _over_frames(feature_map.mean(dim=(-2, -1), dtype=_at_least_float32(feature_map)))
 
 
 def max_average_pool(feature_map: Tensor) -> Tensor:
@@ -30,7 +34,8 @@ def max_pool(feature_map: Tensor) -> Tensor:
     Source: CAL's video network.
     """
     # Not adaptive_max_pool2d: its CUDA backward is refused under deterministic algorithms.
-    return _over_frames(feature_map.flatten(-2).max(dim=-1).values)
+    maximum = feature_map.flatten(-2).max(dim=-1).values
+    return _over_frames(maximum.to(_at_least_float32(feature_map)))
 
 
 POOLINGS = {
@@ -39,6 +44,10 @@ POOLINGS = {
     "max_average": (max_average_pool, 2),
 }
 """Poolings by name, and how many numbers each gives per channel."""
+
+
+def _at_least_float32(feature_map: Tensor) -> torch.dtype:
+    return torch.promote_types(feature_map.dtype, torch.float32)
 
 
 def _over_frames(pooled: Tensor) -> Tensor:

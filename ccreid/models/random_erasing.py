@@ -36,8 +36,9 @@ class BatchRandomErasing:
     def __post_init__(self) -> None:
         require(0 <= self.p <= 1, "method.erasing.p", self.p, "between 0 and 1")
         for name in ("scale", "ratio"):
-            low, high = getattr(self, name)
-            require(0 < low <= high, f"method.erasing.{name}", [low, high], "0 < low <= high")
+            ends = list(getattr(self, name))
+            fits = len(ends) == 2 and 0 < ends[0] <= ends[1]
+            require(fits, f"method.erasing.{name}", ends, "[low, high] with 0 < low <= high")
 
     def __call__(
         self, images: Tensor, colour: Tensor, generator: torch.Generator | None = None

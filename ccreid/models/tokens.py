@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from ccreid.models.pooling import average_pool
 
 
 def has_tokens(network: Any) -> bool:
@@ -29,10 +32,11 @@ def token_feature(network: Any, images: Tensor, shift: Tensor | None = None) -> 
     with _shifted(network.blocks[0], shift):
         tokens: Tensor = network.forward_features(images)
     if tokens.ndim == 4:  # a network that puts its patches back in place
-        return tokens.mean(dim=(2, 3))
+        return average_pool(tokens)
     if getattr(network, "cls_token", None) is not None:
         return tokens[:, 0]
-    return tokens[:, network.num_prefix_tokens :].mean(dim=1)
+    patches = tokens[:, network.num_prefix_tokens :]
+    return patches.mean(dim=1, dtype=torch.promote_types(patches.dtype, torch.float32))
 
 
 def forget_final_norm(network: nn.Module) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import numpy as np
 import timm
 import torch
 from huggingface_hub import constants
@@ -30,6 +31,17 @@ PACKAGES = {
     )
     for i in range(3)
 }
+
+
+# What a NumPy number is stored as beside the weights, an accuracy for instance; its maker's module
+# had another name before NumPy 2. These make numbers and types of numbers, and call nothing.
+_make_number = np.float64(0).__reduce__()[0]
+_NUMPY_NUMBERS: tuple[Any, ...] = (
+    (_make_number, "numpy.core.multiarray.scalar"),
+    (_make_number, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64")),
+)
 
 
 def build_network(name: str, weights: str) -> nn.Module:
@@ -163,43 +175,76 @@ def _file_state(path: Path, network: nn.Module) -> dict[str, Tensor]:
         for key, value in state.items()
         if not key.startswith(tuple(f"{head}." for head in heads))
     }
-    wanted = network.state_dict()
     # Old files lack the BatchNorm counters, which matter only where momentum is None.
-    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    faults = misfit(state, network.state_dict(), ignored="num_batches_tracked")
+    if faults:
+        raise ConfigError(
+            f"{path} does not fit the backbone: tensors {faults}. Give the weights of "
+            f"exactly this network with timm's names, or change backbone.name."
+        )
+    return state
+
+
+def misfit(
+    state: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    shown: int = 3,
+    ignored: str = "",
+) -> str:
+    """Return in words which tensors do not fit a network's, or nothing.
+
+    Args:
+        state: names to tensors.
+        wanted: those of the network.
+        shown: names of each kind.
+        ignored: the end of names that may be missing.
+    """
+    missing = [k for k in wanted if k not in state and not (ignored and k.endswith(ignored))]
     unexpected = [key for key in state if key not in wanted]
     misshapen = [
         f"{key} {list(state[key].shape)} instead of {list(value.shape)}"
         for key, value in wanted.items()
         if key in state and state[key].shape != value.shape
     ]
-    faults = [
-        f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+    return "; ".join(
+        f"{len(keys)} {what} ({', '.join(keys[:shown])}{', ...' if len(keys) > shown else ''})"
         for what, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
             ("of another shape", misshapen),
         )
         if keys
-    ]
-    if faults:
+    )
+
+
+def read_tensors(path: Path) -> Any:
+    """Read a file of weights, without running anything in it; return whatever it holds.
+
+    Raises:
+        ConfigError: it holds more than tensors, plain containers and numbers, or is not whole.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([*_NUMPY_NUMBERS]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
         raise ConfigError(
-            f"{path} does not fit the backbone: tensors {'; '.join(faults)}. Give the weights of "
-            f"exactly this network with timm's names, or change backbone.name."
-        )
-    return state
+            f"{path} cannot be read as weights: it holds more than tensors, plain containers and "
+            "numbers, so that reading it could run code, or it is something else altogether. "
+            "Nothing was run. Whoever made it can save the state dict alone: "
+            "torch.save(model.state_dict(), <file>)."
+        ) from None
+    except (RuntimeError, EOFError, SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as weights ({type(error).__name__}: {str(error)[:200]}). It "
+            "must be a whole .safetensors file, or a torch file that holds tensors (a state dict)."
+        ) from None
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     """Read a state dict, also from under a `state_dict` or `model` key."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {str(error)[:200]}). It "
-            f"must be a .safetensors file, or a torch file that holds tensors only (a state dict)."
-        ) from error
+    content = read_tensors(path)
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccreid.errors import ConfigError, DataError
+from ccreid.faults import within_memory
 from ccreid.retrieval.junk import Ids, Rule, SamePerson
 from ccreid.retrieval.kernel import RankedChunk, rank_chunk
 from ccreid.retrieval.numerics import exact_float32, normalised, own_copy
@@ -120,7 +121,7 @@ def rank_features(
             distances.
 
     Raises:
-        ConfigError: unknown rule, or a depth or chunk size below 1.
+        ConfigError: unknown rule, a depth or chunk size below 1, or no memory for the features.
         DataError: malformed ids, features whose shapes do not fit, or a NaN or infinite feature.
     """
     device = query_features.device if isinstance(query_features, Tensor) else None
@@ -134,20 +135,26 @@ def rank_features(
         rule,
         device,
     )
-    query = normalised(query_features, "query", same.num_queries)
-    gallery = normalised(gallery_features, "gallery", same.num_gallery)
-    if query.shape[1] != gallery.shape[1] or query.device != gallery.device:
-        raise DataError(
-            f"Query features ({query.shape[1]}-d on {query.device}) and gallery features "
-            f"({gallery.shape[1]}-d on {gallery.device}) must have one length and one device."
-        )
-    with exact_float32(query.device):
-        return _rank(
-            lambda start, stop: (query[start:stop] @ gallery.T).neg_().add_(1),
-            same,
-            depth,
-            chunk_size,
-        )
+    enough = within_memory(
+        f"ranking {same.num_queries:,} × {same.num_gallery:,} features on {device or 'cpu'}",
+        "The ranking holds a second copy of the features and a chunk of distances: rank on the "
+        "CPU (device=cpu), or on a machine with more memory.",
+    )
+    with enough:
+        query = normalised(query_features, "query", same.num_queries)
+        gallery = normalised(gallery_features, "gallery", same.num_gallery)
+        if query.shape[1] != gallery.shape[1] or query.device != gallery.device:
+            raise DataError(
+                f"Query features ({query.shape[1]}-d on {query.device}) and gallery features "
+                f"({gallery.shape[1]}-d on {gallery.device}) must have one length and one device."
+            )
+        with exact_float32(query.device):
+            return _rank(
+                lambda start, stop: (query[start:stop] @ gallery.T).neg_().add_(1),
+                same,
+                depth,
+                chunk_size,
+            )
 
 
 def queries_without_match(

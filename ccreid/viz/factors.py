@@ -9,7 +9,7 @@ import numpy as np
 
 from ccreid.errors import DataError
 from ccreid.retrieval.factors import FactorSimilarities, Interval
-from ccreid.viz.curves import _COLOURS, _GREY, _INK, _LINE, _MARKERS
+from ccreid.viz.plots import COLOURS, GREY, INK, LINE, MARKERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +47,8 @@ def draw_factors(results: Mapping[str, FactorSimilarities], title: str = "") -> 
     left.set_yticks(range(len(first.changes)), first.changes)
     left.set_ylim(len(first.changes) - 0.5, -0.5)
     people = f"{len(first.another)} rendered people; bars: 95 % bootstrap interval by person"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=_INK)
-    figure.supxlabel(people, x=0.01, ha="left", color=_GREY, fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
+    figure.supxlabel(people, x=0.01, ha="left", color=GREY, fontsize=9)
     figure.legend(
         *left.get_legend_handles_labels(),
         frameon=False,
@@ -74,9 +74,9 @@ def _draw(
             np.arange(len(changes)) + step * (rank - (len(results) - 1) / 2),
             xerr=[mean - low, high - mean],
             label=name,
-            color=_COLOURS[rank % len(_COLOURS)],
+            color=COLOURS[rank % len(COLOURS)],
             # Another marker when the colours begin again.
-            marker=_MARKERS[(rank + rank // len(_COLOURS)) % len(_MARKERS)],
+            marker=MARKERS[(rank + rank // len(COLOURS)) % len(MARKERS)],
             markersize=5,
             linestyle="none",
             linewidth=1.6,
@@ -89,7 +89,7 @@ def _dress(axes: Axes, label: str, lines: Mapping[int, str]) -> None:
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, *lines) - 4, max(high, *lines) + 4)
     for value, meaning in lines.items():
-        axes.axvline(value, color=_GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.axvline(value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
             meaning,
             (value, 1),
@@ -97,13 +97,13 @@ def _dress(axes: Axes, label: str, lines: Mapping[int, str]) -> None:
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="center",
-            color=_GREY,
+            color=GREY,
             fontsize=9,
         )
     axes.set_xlabel(label)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_GREY)
-    axes.tick_params(colors=_GREY, labelcolor=_INK)
+    axes.spines["bottom"].set_color(GREY)
+    axes.tick_params(colors=GREY, labelcolor=INK)
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=_LINE, linewidth=0.8)
+    axes.grid(axis="x", color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)

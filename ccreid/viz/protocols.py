@@ -13,6 +13,7 @@ from ccreid.errors import ConfigError, nearest
 from ccreid.retrieval import RepeatedResults, RetrievalResults
 from ccreid.viz.ranked_lists import Order, draw_ranked_lists
 from ccreid.viz.samples import sample_picture
+from ccreid.writing import write_whole
 
 
 def choose_protocols(benchmark: Benchmark, name: str | None) -> tuple[Protocol, ...]:
@@ -39,6 +40,7 @@ def draw_protocols(
     order: Order = "spread",
     rows: int = 8,
     places: int = 10,
+    licensor: Benchmark | None = None,
 ) -> list[Path]:
     """Draw the ranked lists of every protocol as `ranked_<protocol>.png`; return the files.
 
@@ -52,6 +54,7 @@ def draw_protocols(
         order: of the queries, see `draw_ranked_lists`.
         rows: queries on a sheet.
         places: ranked images of a query.
+        licensor: whose licence says how images may be shown; None for `benchmark`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -60,7 +63,9 @@ def draw_protocols(
         if not first.valid.any():
             continue
         files.append(folder / f"ranked_{protocol.name}.png")
-        _draw(first, benchmark, protocol, order, rows, places).save(files[-1])
+        sheet = _draw(first, benchmark, protocol, order, rows, places, licensor or benchmark)
+        with write_whole(files[-1]) as file:
+            sheet.save(file, format="PNG")
     return files
 
 
@@ -71,6 +76,7 @@ def _draw(
     order: Order,
     rows: int,
     places: int,
+    licensor: Benchmark,
 ) -> Image.Image:
     query = [benchmark.query[i] for i in protocol.select_query(benchmark.query)]
     gallery = [benchmark.gallery[i] for i in protocol.select_galleries(benchmark.gallery)[0]]
@@ -80,8 +86,8 @@ def _draw(
 
     return draw_ranked_lists(
         results,
-        lambda i: sample_picture(query[i], benchmark),
-        lambda j: sample_picture(gallery[j], benchmark),
+        lambda i: sample_picture(query[i], licensor),
+        lambda j: sample_picture(gallery[j], licensor),
         title=f"{benchmark.name}, {protocol}",
         num_queries=rows,
         depth=places,

@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from ccreid.checkpoint import load_checkpoint
+from ccreid.checkpoints.checkpoint import load_checkpoint
 from ccreid.errors import ConfigError
 from ccreid.train import train
 

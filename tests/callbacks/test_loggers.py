@@ -10,18 +10,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
+from PIL import Image
 
+from ccreid.callbacks import pictures
 from ccreid.callbacks.loggers import finish_loggers, tensorboard_logger
 from ccreid.callbacks.wandb_logger import WandbRunLogger
 from ccreid.errors import ConfigError, TrainingError
 from ccreid.methods.fire2 import FIRe2
 from ccreid.train import train
-from ccreid.viz import protocols
+from tests.miniature.small_virtual import write_small_virtual
 
 wandb = pytest.importorskip("wandb")
 Record = pytest.importorskip("wandb.proto.wandb_internal_pb2").Record
@@ -36,6 +39,8 @@ LOGGED = {
     "test/virtual/general/rank1",
     "mining/clusters_per_identity",
     "mining/purity",
+    "mining/ari",
+    "mining/singletons",
 }
 SOME_KEY = "0123456789" * 4
 
@@ -134,13 +139,44 @@ def test_an_offline_run_holds_numbers_config_group_and_an_exit(tiny_config, monk
     assert "train/id" in (result.output_dir / "metrics.csv").read_text()
 
 
+def test_pictures_are_part_of_a_run_only_if_it_was_asked_for(tiny_config, tmp_path, capfd):
+    asked = ("logger=wandb", "logger.wandb.upload_pictures=true")
+    result = train(tiny_config(*FIRE2, *write_small_virtual(tmp_path), *asked))
+    run = read_run(result.output_dir)
+    files = {path.stem: path for path in (result.output_dir / "pictures").glob("*.png")}
+    assert len([name for name in files if name.startswith("clusters_")]) == 3
+    for name, file in files.items():
+        ((sent,),) = run.history[f"pictures/{name}/filenames"]  # one picture, logged once
+        assert (run.path.parent / "files" / sent).read_bytes() == file.read_bytes()
+        assert run.history[f"pictures/{name}/captions"] == [[name]]
+    assert len(list(run.path.parent.glob("files/media/images/**/*.png"))) == len(files) == 6
+    assert "leave this machine" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_a_logger_is_given_is_uploaded_only_if_it_was_told_to(tmp_path, asked, capfd):
+    logger = make_logger(tmp_path, upload_pictures=asked)
+    noise = np.random.default_rng(0).integers(256, size=(9, 7, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "ranked_cc.png")
+    logger.log_metrics({"a": 1.0}, step=3)
+    logger.log_pictures([tmp_path / "ranked_cc.png"], step=3)
+    finish_loggers([logger], failed=False)
+    run = read_run(tmp_path)
+    assert ("pictures/ranked_cc/filenames" in run.history) == asked
+    found = [*run.path.parent.glob("files/media/**/*.png")]
+    assert [path.read_bytes() for path in found] == [
+        (tmp_path / "ranked_cc.png").read_bytes()
+    ] * asked
+    assert ("leave this machine" in capfd.readouterr().err) == asked
+
+
 @pytest.mark.parametrize("failure", ["training", "pictures", "interrupt"])
 def test_a_run_that_fails_is_finished_as_failed(tiny_config, monkeypatch, failure):
     def fail(*_):
         raise KeyboardInterrupt if failure == "interrupt" else TrainingError("on purpose")
 
     handler = signal.getsignal(signal.SIGINT)
-    target = (protocols, "draw_protocols") if failure == "pictures" else (FIRe2, "losses")
+    target = (pictures, "draw_protocols") if failure == "pictures" else (FIRe2, "losses")
     monkeypatch.setattr(*target, fail)
     cfg = tiny_config(*FIRE2, "logger=wandb")
     try:

@@ -23,6 +23,7 @@ from ccreid.data.sample import Sample
 from ccreid.data.transforms import RandomErasing, TestTransform, TrainTransform
 from ccreid.errors import ConfigError, DataError
 from ccreid.features import extract_features
+from tests.conftest import trainer_at
 from tests.miniature.ccvid import write_ccvid
 
 FORK = multiprocessing.get_context("fork")
@@ -102,7 +103,7 @@ def batches(benchmark, read, **settings):
         read=read,
         **settings,
     )
-    data.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=3)
+    data.trainer = trainer_at(3)
     return list(data.train_dataloader())
 
 

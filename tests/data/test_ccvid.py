@@ -1,5 +1,4 @@
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from ccreid.data.datamodule import ReIDDataModule, unanswerable_queries
 from ccreid.data.sample import ids
 from ccreid.data.transforms import TestTransform, TrainTransform
 from ccreid.errors import ConfigError, DataError
+from tests.conftest import trainer_at
 from tests.miniature.ccvid import TRACKLETS, write_ccvid
 from tests.miniature.opening import open_by_config
 
@@ -115,7 +115,7 @@ def test_training_draws_one_clip_of_every_piece(root):
     pieces = [len(training_pieces(len(s.frames))) for s in ccvid.train]
     assert len(data.train) == sum(pieces)
     assert (data.num_identities, data.num_clothes) == (2, 4)
-    data.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=0)
+    data.trainer = trainer_at(0)
     (batch, *_) = data.train_dataloader()
     assert batch["image"].shape == (4, 8, 3, 32, 16)
     for row, index in enumerate(batch["index"].tolist()):

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch.utils.data import default_collate
@@ -10,6 +8,7 @@ from ccreid.data.files import read_image
 from ccreid.data.protocols import Protocol
 from ccreid.data.transforms import RandomErasing, TestTransform, TrainTransform
 from ccreid.errors import ConfigError, DataError
+from tests.conftest import trainer_at
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,7 @@ def build(benchmark, epoch=0, **settings):
         TestTransform(32, 16),
         **settings,
     )
-    data.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=epoch)
+    data.trainer = trainer_at(epoch)
     return data
 
 

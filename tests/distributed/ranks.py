@@ -52,3 +52,31 @@ def end_group(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def start_verb(
+    *arguments: str,
+    verb: str = "train",
+    command: tuple[str, ...] = (),
+    cwd: Path | None = None,
+    **environment: str,
+) -> subprocess.Popen:
+    """Start a verb as a user would, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *command, f"ccreid.{verb}", *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen, timeout: float = 120) -> tuple[int, str]:
+    """Wait for a started verb; return its exit code and what it and its children said."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+        return process.returncode, output
+    finally:
+        end_group(process)

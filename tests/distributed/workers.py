@@ -11,13 +11,14 @@ import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from ccreid.data.benchmarks.virtual import Virtual
+from ccreid.data.benchmarks.virtual import ARCHIVE, Virtual
 from ccreid.data.sample import Sample, ids, manifest
 from ccreid.data.transforms import TestTransform
-from ccreid.errors import DataError
+from ccreid.errors import ConfigError, DataError
 from ccreid.features import evaluating, extract_features
-from ccreid.processes import process_rank, require_same_on_all_ranks
 from ccreid.retrieval import rank_features
+from ccreid.runs.processes import process_rank, require_same_on_all_ranks
+from tests.trust.file_systems import shuffled_listings
 
 
 def left_half(images: torch.Tensor) -> torch.Tensor:
@@ -53,9 +54,10 @@ def features() -> dict[int | str, Any]:
 
 
 def listings() -> dict[str, str]:
-    """Compare equal listings, then one with another entry, then a longer one."""
+    """Compare equal listings, then one with another entry, then a longer one, then settings."""
     samples = Virtual().query[:5]
-    require_same_on_all_ranks(manifest(samples), "equal")
+    with shuffled_listings(seed=process_rank()):  # no two file systems list alike
+        require_same_on_all_ranks(manifest(Virtual(ARCHIVE).train), "equal")
     said = {}
     other = [*samples[:3], replace(samples[3], pid=999), samples[4]]
     for name, mine in {"another": other, "longer": [*samples, samples[0]]}.items():
@@ -64,6 +66,11 @@ def listings() -> dict[str, str]:
             require_same_on_all_ranks(lines, name)
         except DataError as error:
             said[name] = str(error)
+    try:
+        lines = ["start", f"seed: {process_rank()}"]
+        require_same_on_all_ranks(lines, "settings", "Do this.", ConfigError)
+    except ConfigError as error:
+        said["settings"] = str(error)
     return said
 
 

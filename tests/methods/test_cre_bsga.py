@@ -20,6 +20,7 @@ from ccreid.models import average_pool
 from ccreid.models.attention import attention_target, body_mask
 from ccreid.models.random_erasing import BatchRandomErasing
 from ccreid.train import train
+from tests.conftest import trainer_at
 
 OFF = ("method.cre.enabled=false", "method.bsga.enabled=false", "method.triplet=batch_hard")
 ABLATION = {
@@ -44,7 +45,7 @@ def made(tiny_config, monkeypatch):
         cfg = tiny_config(f"method={method}", *published, *settings)
         data = build_datamodule(cfg, requires={"parsing", "clothes"})
         built = build_method(cfg, data.sizes).train()
-        trainer = SimpleNamespace(datamodule=data, current_epoch=0, global_rank=0, world_size=1)
+        trainer = trainer_at(0, datamodule=data)
         data.trainer = built._trainer = trainer
         built.on_train_epoch_start()
         batch = next(iter(data.train_dataloader()))

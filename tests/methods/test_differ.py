@@ -276,4 +276,4 @@ def test_the_published_recipes(benchmark, lr, batch_size, non_biometric, encoder
     assert cfg.data.captions.encoder == encoder
     assert cfg.data.captions.get("summary", False) == summary
     assert cfg.method.scheduler.epochs == 60
-    assert cfg.method.camera_factor == (1 if benchmark == "ccvid" else 3)
+    assert cfg.method.camera_factor == {"ccvid": 1, "celeb_reid_light": 0}.get(benchmark, 3)

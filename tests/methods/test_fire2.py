@@ -8,6 +8,7 @@ from ccreid.build import build_datamodule, build_method
 from ccreid.losses import attribute_aware_loss, batch_hard_triplet_loss
 from ccreid.methods.base import Method
 from ccreid.models import max_average_pool, recompose
+from tests.conftest import trainer_at
 
 
 @pytest.fixture
@@ -20,13 +21,8 @@ def mined(tiny_config, monkeypatch):
     logged = {}
     monkeypatch.setattr(Method, "log", lambda self, name, value, **_: logged.update({name: value}))
     monkeypatch.setattr(Method, "log_dict", lambda self, values, **_: logged.update(values))
-    trainer = SimpleNamespace(
-        datamodule=data,
-        current_epoch=0,
-        global_rank=0,
-        world_size=1,
-        optimizers=[method.configure_optimizers()["optimizer"]],
-    )
+    optimizers = [method.configure_optimizers()["optimizer"]]
+    trainer = trainer_at(0, datamodule=data, optimizers=optimizers)
     data.trainer = trainer
     method._trainer = trainer
     method.train()

@@ -1,4 +1,4 @@
-"""What holds for every method: it trains, evaluates, resumes and is rebuilt from its checkpoint."""
+"""What holds for every method: it trains, evaluates and is rebuilt from its checkpoint."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
 
 from ccreid import list_methods
-from ccreid.build import build_datamodule, build_method, method_class
-from ccreid.checkpoint import load_checkpoint
+from ccreid.build import method_class
+from ccreid.checkpoints.checkpoint import load_checkpoint
 from ccreid.errors import CheckpointError, ConfigError, TrainingError
 from ccreid.evaluate import evaluate
 from ccreid.train import train
@@ -100,46 +99,6 @@ def test_test_time_sees_images_only(runs, method):
         together = network.embed(images)
         alone = torch.cat([network.embed(image[None]) for image in images])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_resuming_at_an_epoch_boundary_changes_nothing(method, tiny_config):
-    three = ("trainer.max_epochs=3", "trainer.limit_train_batches=2")
-    straight = train(tiny_config(*overrides(method), *three, folder="straight"))
-
-    halted = tiny_config(*overrides(method), *three, folder="halted")
-    data = build_datamodule(halted, method_class(halted).needs(halted.method))
-    network = build_method(halted, data.sizes)
-    checkpoint = stop_after_two_epochs(halted, network, data)
-    resumed = train(
-        tiny_config(*overrides(method), *three, f"resume={checkpoint}", folder="resumed")
-    )
-
-    one, other = (load_checkpoint(r.checkpoint).state_dict for r in (straight, resumed))
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        assert torch.equal(value, other[name]), name
-
-
-def stop_after_two_epochs(cfg, network, data):
-    """Train epochs 1 and 2 of a longer run and return the checkpoint."""
-    from ccreid.checkpoint import provenance
-
-    network.provenance = provenance(cfg, data.sizes)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        limit_train_batches=2,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    trainer.fit(network, datamodule=data)
-    path = f"{cfg.output_dir}/two.ckpt"
-    trainer.save_checkpoint(path)
-    return path
 
 
 @pytest.mark.parametrize("method", METHODS)

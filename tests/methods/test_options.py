@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ccreid import list_methods
-from ccreid.checkpoint import load_checkpoint
+from ccreid.checkpoints.checkpoint import load_checkpoint
 from ccreid.errors import ConfigError
 from ccreid.evaluate import evaluate
 from ccreid.train import train

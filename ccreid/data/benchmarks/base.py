@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ccreid.data.clips import CAL_CLIPS, ClipRule
 from ccreid.data.protocols import Protocol
@@ -21,6 +21,13 @@ IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png")
 _FOREIGN = ("Thumbs.db", "desktop.ini")
 _FOREIGN_FOLDERS = ("@eaDir", "__MACOSX")
 _OUTFITS = 100_000  # more than any person owns
+
+HOW_TO_GET = {
+    "parsing": "Make them with python -m ccreid.parse data={name} and set data.parsing.root.",
+    "captions": "Write them with python -m ccreid.caption data={name}, turn them into features "
+    "with python -m ccreid.encode_text, and set data.captions.layout=ccreid.",
+}
+"""Side information that any benchmark can be given."""
 
 _collected: ContextVar[list[str] | None] = ContextVar("faults", default=None)
 
@@ -109,6 +116,7 @@ class Benchmark(ABC):
         hide_faces: whether the licence wants faces hidden in every figure.
         warnings: what `verify` found when the benchmark was opened, one sentence each.
         num_foreign_files: entries beside the images that were passed over.
+        unlabelled: what no train image has, any of clothes, cameras, parsing, captions.
     """
 
     name: ClassVar[str]
@@ -121,12 +129,24 @@ class Benchmark(ABC):
     root: Path
     clips: ClipRule = CAL_CLIPS
     hide_faces: ClassVar[bool] = False
+    unlabelled: ClassVar[frozenset[str]] = frozenset()
 
     train: tuple[Sample, ...]
     query: tuple[Sample, ...]
     gallery: tuple[Sample, ...]
     warnings: tuple[str, ...] = ()
     num_foreign_files: int = 0
+
+    @classmethod
+    def lacks(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return what the train images have in no case, and how to get it; reads no data.
+
+        Args:
+            settings: of the constructor (`cfg.data.benchmark`).
+        """
+        return {
+            what: HOW_TO_GET.get(what, "").format(name=cls.name) for what in sorted(cls.unlabelled)
+        }
 
     @property
     def splits(self) -> dict[str, tuple[Sample, ...]]:

@@ -44,6 +44,7 @@ class CelebReID(FlatFolders):
         "  Celeb-reID/{train,query,gallery}/<pid>_<image>_<z>.jpg\n"
         "  (20,208 + 2,972 + 11,006 images; <z> means nothing)"
     )
+    unlabelled = frozenset({"captions", "cameras", "clothes"})
     one_numbering = False
     folders = ("Celeb-reID",)
     split_folders: ClassVar = {"train": "train", "query": "query", "gallery": "gallery"}
@@ -83,6 +84,7 @@ class CelebReIDLight(CelebReID):
         "  Celeb-reID-light/{train,query,gallery}/<pid>_<image>_<z>.jpg\n"
         "  (9,021 + 887 + 934 images; <z> means nothing)"
     )
+    unlabelled = frozenset({"captions", "cameras"})
     folders = ("Celeb-reID-light",)
 
     def sample(self, path: str, name: re.Match[str], split: str) -> Sample:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ccreid.data.benchmarks.base import (
     IMAGE_EXTENSIONS,
@@ -58,6 +59,18 @@ class Folder(Own):
         self._camera = _pattern("camera_pattern", camera_pattern)
         self._outfit = _pattern("clothes_pattern", clothes_pattern)
         self.arrange(list(self._list()), rule)
+
+    @classmethod
+    def lacks(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return what the train images have in no case; patterns read labels from the names."""
+        lacking = super().lacks(settings)
+        for what, pattern in (("cameras", "camera_pattern"), ("clothes", "clothes_pattern")):
+            if settings.get(pattern) is None:
+                lacking[what] = (
+                    f"Where the names of the images tell: data.benchmark.{pattern}=<a regular "
+                    "expression with one group>."
+                )
+        return lacking
 
     def remedy(self) -> str:
         """Return where the loader looked and what it expected."""

@@ -57,6 +57,7 @@ class LaST(OnDisk):
         "  last/test/query/<pid>_..._<any>.jpg                10,176 images\n"
         "  last/test/gallery/<pid>/<pid>_..._<any>.jpg        125,353 images"
     )
+    unlabelled = frozenset({"captions", "cameras"})
     one_numbering = None
     val_parts = ("val query", "val gallery")
     total_without_val = SplitCount(5_000 + 5_806, 228_156 - 21_379)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ccreid.data.benchmarks.base import SplitCount, outfit_id
 from ccreid.data.benchmarks.ondisk import FlatFolders, numbered_cameras
@@ -66,6 +67,14 @@ class NKUP(FlatFolders):
     def __init__(self, root: Path | str = "data", day_as_outfit: bool = False) -> None:
         self.day_as_outfit = day_as_outfit
         super().__init__(root)
+
+    @classmethod
+    def lacks(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return what the train images have in no case; the day may stand for the outfit."""
+        lacking = super().lacks(settings)
+        if not settings.get("day_as_outfit", False):
+            lacking["clothes"] = "data.benchmark.day_as_outfit=true takes the day for the outfit."
+        return lacking
 
     def found_counts(self) -> dict[str, SplitCount]:
         """Return the size of every split and of the whole, and how many cameras queries have."""

@@ -43,6 +43,7 @@ class OnDisk(Benchmark):
         DataError: the folder is missing, nested otherwise, or does not have the published counts.
     """
 
+    unlabelled = frozenset({"captions"})  # masks may lie in its folder
     folders: ClassVar[tuple[str, ...]]
     inside: ClassVar[str]
     cameras: ClassVar[Mapping[int, str]] = {}

@@ -111,6 +111,7 @@ class Own(Benchmark):
     """
 
     counts: ClassVar = {}
+    unlabelled = frozenset({"captions", "parsing"})
     licence = "yours"
     url = "yours: nothing to download"
     citation = "yours"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ccreid.data.benchmarks.base import SPLITS, Benchmark, SplitCount
-from ccreid.data.files import member_path, open_archive, sha256
+from ccreid.data.files import member_path, open_archive, read_bytes, sha256
 from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
 from ccreid.errors import DataError
@@ -35,7 +35,8 @@ class Virtual(Benchmark):
         archive: another archive of the same layout; None for the one that is shipped.
 
     Raises:
-        DataError: no such archive, a wrong layout, or a shipped archive that was altered.
+        DataError: no such archive, members that no archive should have, a wrong layout, or a
+            shipped archive that was altered.
     """
 
     name = "virtual"
@@ -106,7 +107,7 @@ class Virtual(Benchmark):
         member = f"{self._top}/{name}"
         if member not in self._members:
             raise DataError(f"{self.archive} holds no {member}.\n{self.remedy()}")
-        return open_archive(self.archive).read(member).decode()
+        return read_bytes(member_path(self.archive, member)).decode()
 
     def _relative(self, sample: Sample) -> str:
         return "/".join(sample.path.rsplit("/", 2)[-2:])

@@ -14,8 +14,8 @@ from ccreid.data.files import SEPARATOR, read_bytes, user_cache
 from ccreid.data.parsing.files import read_notes, read_source, resize_labels, write_labels
 from ccreid.data.parsing.schemas import Schema, is_implausible
 from ccreid.errors import ConfigError, DataError
-from ccreid.jobs import hold, short_hash
-from ccreid.processes import process_rank
+from ccreid.runs.jobs import hold, short_hash
+from ccreid.runs.processes import process_rank
 
 _VERSION = 1  # to be raised when a schema's table changes: masks are then converted again
 _MANY = 500  # from here on a progress bar is shown

@@ -50,8 +50,10 @@ def read_source(path: str) -> SourceMask:
 
 def _read_array(path: str) -> NDArray[np.generic]:
     try:
-        array: NDArray[np.generic] = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array: NDArray[np.generic] = np.lib.format.read_array(
+            io.BytesIO(read_bytes(path)), allow_pickle=False
+        )
+    except (ValueError, EOFError, OSError, MemoryError) as error:
         raise DataError(
             f"{path} is not a whole .npy array of numbers ({error}). Pickled objects are not "
             "loaded: they could run code. Get the file again, or remove it."

@@ -1,0 +1,1 @@
+"""The files that keep a network: checkpoints and exported weights."""

@@ -1,0 +1,1 @@
+"""What a config may say, looked at before anything is read or built."""

@@ -1,0 +1,51 @@
+"""Runs that several files of this folder look at."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.trust.few_people import write_few_people
+from tests.trust.runs import run, run_until_halted
+
+
+@pytest.fixture(scope="session")
+def few_people(tmp_path_factory) -> str:
+    """The setting that names a small benchmark."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    return f"data.archive={write_few_people(folder / 'few.zip')}"
+
+
+@pytest.fixture(scope="session")
+def _without_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ccreid.viz.protocols.draw_protocols", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory, few_people, _without_pictures) -> Callable[..., Path]:
+    """Return the folder of a run of two epochs with these settings, trained once."""
+    done: dict[tuple[str, ...], Path] = {}
+
+    def folder_of(*settings: str) -> Path:
+        if settings not in done:
+            done[settings] = tmp_path_factory.mktemp("straight")
+            run(done[settings], few_people, *settings)
+        return done[settings]
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def halted(tmp_path_factory, few_people, _without_pictures) -> Callable[..., Path]:
+    """Return the folder of such a run that ended in its second epoch."""
+    done: dict[tuple[str, ...], Path] = {}
+
+    def folder_of(*settings: str) -> Path:
+        if settings not in done:
+            done[settings] = tmp_path_factory.mktemp("halted")
+            run_until_halted(done[settings], few_people, *settings)
+        return done[settings]
+
+    return folder_of
