@@ -40,7 +40,8 @@ check: install
 audit: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[audit]"
 	@mkdir -p build
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[A-Za-z0-9.]*$$//' > build/installed.txt
+	$(BIN)/python -m pip freeze --all --exclude-editable > build/installed.txt
+	sed -i.bak 's/+[A-Za-z0-9.]*$$//' build/installed.txt
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement build/installed.txt
 
 # The oldest versions that pyproject.toml allows; torch and torchvision are those of `install`.

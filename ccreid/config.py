@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,7 +240,7 @@ def guarded(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float | None:
 
         return run_job(checked, cfg, Path(hydra.runtime.output_dir), show_error)
     try:
-        with _alone_in(Path(hydra.runtime.output_dir)):
+        with _alone_in(Path(cfg.get("output_dir") or hydra.runtime.output_dir)):
             checked(cfg)
     except CCReIDError as error:
         show_error(error)
@@ -257,6 +257,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
     if process_rank():
         yield  # the first process of the run holds it
         return
+    with suppress(OSError):  # what is wrong with the folder is said when the run looks at it
+        folder.mkdir(parents=True, exist_ok=True)
     with hold(folder, patience=0) as free:
         if not free:
             raise ConfigError(

@@ -72,7 +72,7 @@ def train(cfg: DictConfig) -> TrainResult:
     output_dir = report.prepare_run(cfg)
     data = build_datamodule(cfg, requires=method_class(cfg).needs(cfg.method))
     if resume is not None:
-        resume.require_same_sizes(data.sizes)
+        resume.require_same_data(data.sizes, data.train_list)
     report.show(dataset_table(data))
     if cfg.data.check_files:
         report.check_files(data)
@@ -82,7 +82,7 @@ def train(cfg: DictConfig) -> TrainResult:
         else "no recipe for this method and benchmark: the settings are the method's own"
     )
     method = build_method(cfg, data.sizes)
-    method.provenance = provenance(cfg, data.sizes)
+    method.provenance = provenance(cfg, data.sizes, data.train_list)
     callbacks = instantiate(cfg.callbacks)
     require_monitored(callbacks.values(), data)
     trainer = build_trainer(cfg, callbacks.values())
@@ -90,8 +90,8 @@ def train(cfg: DictConfig) -> TrainResult:
     if resume is not None and not trained:
         report.require_unfinished(output_dir, resume.path)
         report.show(
-            f"{resume.path} has its {cfg.trainer.max_epochs} epochs: it is only evaluated. To "
-            "train on say trainer.max_epochs=<more>"
+            f"{resume.path} has its {cfg.trainer.max_epochs} epochs: it is only evaluated. With "
+            "trainer.max_epochs=<more> it is trained on, if its schedule does not depend on them"
         )
     elif resume is not None:
         report.show(f"going on after epoch {resume.epoch} of {resume.path}")
@@ -109,6 +109,9 @@ def train(cfg: DictConfig) -> TrainResult:
             method = resume.build_method().to(trainer.strategy.root_device)
             transform, settings = data.test_transform, evaluation.settings
             results = evaluate_method(method, data.benchmark, transform, settings, read=data.read)
+            for logger in trainer.loggers:  # in training the evaluation does it
+                logger.log_metrics(flat_metrics(results, data.benchmark.name))
+                logger.save()
         metrics: dict[str, float | int | str] = {
             **flat_metrics(results, data.benchmark.name),
             **costs,
@@ -119,8 +122,9 @@ def train(cfg: DictConfig) -> TrainResult:
             if method.uses_camera:
                 report.show(camera_note([data.benchmark.name]))
             report.write_queries(results, data.benchmark, output_dir / "queries.npz")
+            if "pictures" in callbacks:
+                callbacks.pictures.draw(results, data, method, trainer.loggers, trainer.global_step)
             report.write_metrics(metrics, output_dir)  # with them a run is finished
-            callbacks.pictures.draw(results, data, method, trainer.loggers, trainer.global_step)
             report.show(f"Everything of this run is in {output_dir}")
     return TrainResult(output_dir, checkpoint, metrics)
 

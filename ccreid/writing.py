@@ -13,7 +13,7 @@ from typing import IO
 
 from ccreid.errors import CCReIDError, ConfigError
 
-_PART = ".part"
+_PART = ".ccreid-part"
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--collect", action="store_true", help="only of the runs that are there")
-    parser.add_argument("--seeds", type=int, nargs="+", help="only these are run, the others shown")
+    parser.add_argument("--seeds", type=int, nargs="+", help="run only these")
     arguments = parser.parse_args()
     plan = yaml.safe_load((arguments.folder / "settings.yaml").read_text())
     runs = arguments.outputs / arguments.folder.name
@@ -43,16 +43,20 @@ def main() -> None:
     for name in plan["settings"]:
         seeds = {str(seed): read(place(runs, name, seed)) for seed in plan["seeds"]}
         results[name] = {seed: found for seed, found in seeds.items() if found}
-    (arguments.folder / "results.json").write_text(
-        json.dumps(results, indent=1, sort_keys=True) + "\n"
-    )
-    write(arguments.folder, runs, {name: seeds for name, seeds in results.items() if seeds})
+    results = {name: seeds for name, seeds in results.items() if seeds}
+    if not results:
+        sys.exit(f"There is no finished run in {runs}; nothing was written.")
+    write(arguments.folder, runs, results)
+    content = json.dumps(results, indent=1, sort_keys=True) + "\n"
+    (arguments.folder / "results.json").write_text(content)
 
 
 def write(folder: Path, runs: Path, results: dict) -> None:
     """Write table.md and comparison.png of the settings that have a run."""
     values, gaps = by_protocol(results), differences(runs, results)
-    lines = [*table(results, values), "", *difference_table(next(iter(results)), gaps)]
+    lines = table(results, values)
+    if gaps:
+        lines += ["", *difference_table(next(iter(results)), gaps)]
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     seeds = sorted({seed for each in results.values() for seed in each}, key=int)
@@ -93,7 +97,7 @@ def place(runs: Path, name: str, seed: int | str) -> Path:
 
 def run(overrides: list[str], folder: Path) -> None:
     """Train once, or go on with a run that was stopped."""
-    if (folder / "metrics.json").exists():
+    if is_finished(folder, overrides):
         return  # quicker than to be told so by the run
     again = [f"hydra.run.dir={folder}", "resume=auto"]
     command = [sys.executable, "-m", "ccreid.train", *overrides, *again]
@@ -101,6 +105,14 @@ def run(overrides: list[str], folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".log"), "a") as log:
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+
+
+def is_finished(folder: Path, overrides: list[str]) -> bool:
+    """Return whether a folder holds the metrics of a run with these settings."""
+    if not (folder / "metrics.json").exists():
+        return False
+    typed = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text())
+    return [each for each in typed if not each.startswith("resume=")] == overrides
 
 
 def read(folder: Path) -> dict[str, float | int | str]:
@@ -138,7 +150,7 @@ def differences(runs: Path, results: dict) -> dict:
     In points, paired by seed and by test person, with a bootstrap interval over the test people.
     """
     first, *others = results
-    gaps: dict = {}
+    gaps: dict = {}  # empty for a single setting
     for name in others:
         common = sorted(set(results[name]) & set(results[first]))
         for protocol in protocols_of(place(runs, first, common[0])) if common else ():

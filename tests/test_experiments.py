@@ -73,6 +73,17 @@ def test_settings_are_compared_over_seeds_and_a_stopped_comparison_goes_on(tmp_p
     again = script("compare.py", folder, "--outputs", tmp_path / "out", cwd=tmp_path)
     assert "ccreid.train" not in again.stdout
     assert json.loads((folder / "results.json").read_text()) == results
+    plan |= {
+        "seeds": [0],
+        "settings": {"baseline": ["method=baseline", "method.distance=euclidean"]},
+    }
+    (folder / "settings.yaml").write_text(yaml.safe_dump(plan))
+    changed = script("compare.py", folder, "--outputs", tmp_path / "out", cwd=tmp_path)
+    assert changed.returncode  # the run refuses the folder of other settings
+    assert json.loads((folder / "results.json").read_text()) == results
+    nothing = script("compare.py", folder, "--collect", "--outputs", tmp_path / "no", cwd=tmp_path)
+    assert "There is no finished run" in nothing.stderr
+    assert json.loads((folder / "results.json").read_text()) == results
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from ccreid.retrieval import RepeatedResults, RetrievalResults
 from ccreid.viz.clusters import most_clusters
 from ccreid.viz.person_clusters import draw_person
 from ccreid.viz.protocols import draw_protocols
+from ccreid.writing import write_whole
 
 if TYPE_CHECKING:
     from ccreid.methods.base import Method
@@ -87,6 +88,14 @@ class RunPictures(Callback):
         upload(files, loggers, step)
         return files
 
+    def state_dict(self) -> dict[str, list[int]]:
+        """Return whose clusters were drawn, so that a resumed run draws the same people's."""
+        return {"people": self._pids}
+
+    def load_state_dict(self, state_dict: dict[str, list[int]]) -> None:
+        """Take over whose clusters are drawn."""
+        self._pids = list(state_dict["people"])
+
     def _clusters(self, method: Method, data: ReIDDataModule, folder: Path) -> list[Path]:
         mined = method.clusters()
         if mined is None or not self._people:
@@ -99,7 +108,8 @@ class RunPictures(Callback):
             samples = [data.train[position] for position in own]
             title = f"{data.benchmark.name}, train: person {pid} as {name} mined last"
             files.append(folder / f"clusters_{pid}.png")
-            draw_person(samples, labels[own], data.benchmark, title).save(files[-1])
+            with write_whole(files[-1]) as file:
+                draw_person(samples, labels[own], data.benchmark, title).save(file, format="PNG")
         return files
 
 

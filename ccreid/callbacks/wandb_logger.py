@@ -102,7 +102,7 @@ class WandbRunLogger(WandbLogger):
         """Log pictures as `pictures/<file's name>`, as they are on disk, if it was asked for."""
         if self._upload_pictures:
             for file in files:
-                with self._shielded():
+                with self._shielded(ends=False):
                     self.log_image(f"pictures/{file.stem}", [str(file)], step, caption=[file.stem])
 
     def finish(self, failed: bool) -> None:
@@ -182,19 +182,20 @@ class WandbRunLogger(WandbLogger):
         )
 
     @contextmanager
-    def _shielded(self) -> Iterator[None]:
-        """Keep wandb's own failures from the run, which goes on without wandb."""
+    def _shielded(self, ends: bool = True) -> Iterator[None]:
+        """Keep wandb's own failures from the run; after one that ends it, wandb gets no more."""
         import wandb
 
         try:
             yield
         except Exception as error:  # noqa: BLE001 - a dead wandb process has many private faces
             if not self._lost:
+                what = "It stopped working" if ends else "It did not take a picture"
                 wandb.termwarn(
-                    f"It stopped working, and the run goes on without it: {error!r}\n"
+                    f"{what}, and the run goes on without it: {error!r}\n"
                     f"What it has is in {self._save_dir}/wandb; metrics.csv is complete."
                 )
-            self._lost = True
+            self._lost |= ends
 
 
 def _group(config: Mapping[str, Any], folder: Path) -> str:

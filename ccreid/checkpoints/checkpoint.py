@@ -20,6 +20,12 @@ from ccreid.methods.base import Method
 from ccreid.runs.jobs import changed_settings, flat
 from ccreid.settings.targets import class_of, require_allowed
 
+_DECISIVE_OF_TRAINER = ("accumulate_grad_batches", "gradient_clip_val", "sync_batchnorm")
+_DECISIVE_CALLBACKS = (
+    *("WeightAveraging", "EMAWeightAveraging", "StochasticWeightAveraging"),
+    *("GradientAccumulationScheduler", "BackboneFinetuning", "LambdaCallback"),
+)
+"""Lightning's that change what is trained; your own are not compared."""
 _PLACES = ("root", "archive", "file", "folder", "workers", "cache", "cache_folder", "check_files")
 
 
@@ -35,6 +41,7 @@ class Checkpoint:
         state_dict: the weights.
         left_out: of an exported file, the names of the weights that only training needs and that it
             does without; None for a run's own checkpoint.
+        train_list: checksum of the listing of the train split; empty in an exported file.
     """
 
     path: Path
@@ -43,6 +50,7 @@ class Checkpoint:
     epoch: int
     state_dict: dict[str, Tensor]
     left_out: tuple[str, ...] | None = None
+    train_list: str = ""
 
     def build_method(self) -> Method:
         """Rebuild the method with its trained weights; nothing is downloaded.
@@ -51,7 +59,9 @@ class Checkpoint:
             CheckpointError: the weights do not fit the method of this version of the library.
         """
         config = self.config.copy()
-        config.backbone.weights = "none"  # they come from the checkpoint
+        for owner in (config, config.method):  # its references are resolved: each has its own
+            if "backbone" in owner:
+                owner.backbone.weights = "none"  # they come from the checkpoint
         method = build_method(config, self.sizes)
         drawn = method.state_dict()
         absent = {name: drawn[name] for name in self.left_out or () if name in drawn}
@@ -113,8 +123,18 @@ class Checkpoint:
                 "Leave them out, or begin a new run."
             )
 
-    def require_same_sizes(self, sizes: Mapping[str, int]) -> None:
-        """Raise a ConfigError unless the train split has as many people, outfits, ... as before."""
+    def require_same_data(self, sizes: Mapping[str, int], train_list: str) -> None:
+        """Raise a ConfigError unless the train split is the one the network was trained on.
+
+        Args:
+            sizes: of the train split, as `ReIDDataModule.sizes`.
+            train_list: checksum of its listing, as `ReIDDataModule.train_list`.
+        """
+        if sizes == self.sizes and train_list != self.train_list:
+            raise ConfigError(
+                f"{self.path} was trained on other images of as many people. Give the images it "
+                "was trained on, or begin a new run."
+            )
         if sizes != self.sizes:
             before, now = (
                 ", ".join(f"{name}={each[name]}" for name in sorted(each))
@@ -146,9 +166,15 @@ def _identity(data: DictConfig) -> dict[str, Any]:
 
 
 def _decisive(config: Any) -> dict[str, Any]:
-    """The settings that decide a result; where files lie and who reads them does not."""
+    """The settings that decide a result; where files lie and who watches or reads does not."""
     names = ("method", "backbone", "data", "input", "seed", "precision")
     kept = {name: dict(config[name]) if name == "data" else config[name] for name in names}
+    kept["trainer"] = {name: config["trainer"].get(name) for name in _DECISIVE_OF_TRAINER}
+    kept["callbacks"] = {
+        name: callback
+        for name, callback in config["callbacks"].items()
+        if callback["_target_"].rpartition(".")[2] in _DECISIVE_CALLBACKS
+    }
     parts = ("benchmark", "parsing", "captions")
     kept["data"] |= {part: dict(kept["data"][part]) for part in parts}
     for node in (kept["data"], *(kept["data"][part] for part in parts)):
@@ -165,11 +191,14 @@ def decisive_settings(config: DictConfig) -> list[str]:
     return [f"{key}: {values[key]}" for key in sorted(values)]
 
 
-def provenance(config: DictConfig, sizes: Mapping[str, int]) -> dict[str, Any]:
+def provenance(
+    config: DictConfig, sizes: Mapping[str, int], train_list: str = ""
+) -> dict[str, Any]:
     """Return what a checkpoint keeps beside its weights, in plain containers."""
     return {
         "config": OmegaConf.to_container(config, resolve=True),
         "sizes": dict(sizes),
+        "train_list": train_list,
     }
 
 
@@ -222,6 +251,7 @@ def load_checkpoint(path: Path | str, allow_targets: Sequence[str] = ()) -> Chec
             # Lightning's "epoch" differs between a checkpoint at an epoch's end and one after fit.
             epoch=content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
             state_dict=content["state_dict"],
+            train_list=own["train_list"],
         )
     except KeyError as error:
         raise CheckpointError(

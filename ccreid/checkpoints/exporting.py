@@ -78,7 +78,10 @@ def export_checkpoint(
     size = checkpoint.config.input
     kept = used_in_embedding(method, size.height, size.width)
     settings: Any = OmegaConf.to_container(checkpoint.config)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"Cannot make {path.parent}: {error}. Say output=<elsewhere>.") from None
     write_exported(
         path,
         Exported(

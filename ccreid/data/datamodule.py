@@ -29,7 +29,7 @@ from ccreid.data.transforms import TestTransform, TrainTransform, seeded
 from ccreid.data.validation import HeldOut
 from ccreid.data.whole_files import leave_out_damaged
 from ccreid.errors import ConfigError, DataError, require
-from ccreid.runs.processes import require_same_on_all_ranks
+from ccreid.runs.processes import checksum, require_same_on_all_ranks
 
 SAMPLERS = ("pk", "cross_clothes")
 VALIDATIONS = ("none", "identities")
@@ -160,6 +160,11 @@ class ReIDDataModule(LightningDataModule):
             "num_cameras": int(ids(self.train, "camid").max()) + 1,
         }
         return sizes if self.captions is None else {**sizes, "caption_dim": self.captions.dim}
+
+    @property
+    def train_list(self) -> str:
+        """Checksum of what is trained on: names and ids of the images, wherever they lie."""
+        return checksum(manifest(self.train))
 
     def setup(self, stage: str) -> None:
         """Make sure that all ranks read the same lists."""

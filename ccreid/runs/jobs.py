@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -18,8 +19,9 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ccreid.errors import CCReIDError, CheckpointError, ConfigError
+from ccreid.writing import write_whole
 
-LAST_CHECKPOINT = "checkpoints/last.ckpt"
+CONFIG, LAST_CHECKPOINT = "config.yaml", "checkpoints/last.ckpt"
 SETTINGS, FAILURE, METRICS = "settings.json", "failed.txt", "metrics.json"
 """What a job leaves in its folder: what it was made with, why it failed, what came out."""
 AUTO = "auto"
@@ -138,7 +140,10 @@ def require_same_settings(folder: Path, settings: str) -> None:
         raise ConfigError(f"{folder} holds a run that no sweep has made. {remedy}") from None
     if earlier == settings:
         return
-    changed = changed_settings(json.loads(earlier), json.loads(settings))
+    try:
+        changed = changed_settings(json.loads(earlier), json.loads(settings))
+    except json.JSONDecodeError:
+        changed = f"its {SETTINGS} cannot be read"
     raise ConfigError(f"{folder} was made with other settings ({changed}). {remedy}")
 
 
@@ -216,7 +221,8 @@ def run_job(
             return objective(json.loads((folder / METRICS).read_text()), cfg.get("objective"))
         except Exception as error:  # noqa: BLE001 - whatever befalls one job, the others go on
             text = "".join(traceback.format_exception(error))
-            (folder / FAILURE).write_text(f"{type(error).__name__}: {error}\n\n{text}")
+            with contextlib.suppress(OSError):  # a full disk must not end the jobs to come
+                (folder / FAILURE).write_text(f"{type(error).__name__}: {error}\n\n{text}")
             if isinstance(error, CCReIDError):
                 show(error)
             else:
@@ -242,7 +248,8 @@ def _run_or_go_on(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pa
             checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.unusable"))
         else:
             return
-    (folder / SETTINGS).write_text(settings)
+    with write_whole(folder / SETTINGS) as file:
+        file.write(settings.encode())
     task(cfg)
 
 

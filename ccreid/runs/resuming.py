@@ -9,11 +9,12 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import ccreid
 from ccreid.checkpoints.checkpoint import Checkpoint, decisive_settings, load_checkpoint
 from ccreid.errors import ConfigError
-from ccreid.runs.jobs import AUTO, LAST_CHECKPOINT, METRICS
+from ccreid.runs.jobs import AUTO, CONFIG, LAST_CHECKPOINT, METRICS
 
 Metrics = dict[str, float | int | str]
 
@@ -47,10 +48,30 @@ def finished_metrics(cfg: DictConfig, checkpoint: Checkpoint | None) -> Metrics 
     metrics = Path(cfg.output_dir) / METRICS
     if cfg.resume != AUTO or not metrics.exists():
         return None
-    if checkpoint is not None and checkpoint.epoch < cfg.trainer.max_epochs:
+    if checkpoint is None:
+        _require_own_config(cfg)
+    elif checkpoint.epoch < cfg.trainer.max_epochs:
         return None
     content: Metrics = json.loads(metrics.read_text())
     return content
+
+
+def _require_own_config(cfg: DictConfig) -> None:
+    """Raise a ConfigError unless what the folder holds was made by a training with these settings.
+
+    Its checkpoint is gone, perhaps to save room.
+    """
+    path = Path(cfg.output_dir) / CONFIG
+    try:
+        own = OmegaConf.load(path)
+        same = isinstance(own, DictConfig) and decisive_settings(own) == decisive_settings(cfg)
+    except (OSError, KeyError, AttributeError, OmegaConfBaseException):
+        same = False  # of another verb or version, or no config at all
+    if not same:
+        raise ConfigError(
+            f"{cfg.output_dir} holds results of something else, and no checkpoint. Choose another "
+            "folder: hydra.run.dir=<folder>"
+        )
 
 
 def settings_of_all_ranks(cfg: DictConfig, checkpoint: Checkpoint | None) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from ccreid.data.datamodule import ReIDDataModule
@@ -41,7 +42,7 @@ def dataset_table(data: ReIDDataModule) -> Group:
             f"{short} people have fewer than {data.images_per_identity} images: "
             "theirs are drawn with replacement"
         )
-    return Group(table, *notes)
+    return Group(table, *map(escape, notes))
 
 
 def metrics_table(

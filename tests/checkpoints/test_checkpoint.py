@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from ccreid.checkpoints.checkpoint import load_checkpoint
+from ccreid.config import compose
 from ccreid.data.benchmarks.virtual import Virtual
 from ccreid.errors import CheckpointError, ConfigError
 from ccreid.evaluate import evaluate
+from ccreid.models import backbone, weights
 from ccreid.train import train
+from tests.conftest import TINY
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    from ccreid.config import compose
-    from tests.conftest import TINY
-
     folder = tmp_path_factory.mktemp("run")
     return train(compose("train", [*TINY, "method=baseline", "debug=fast", f"output_dir={folder}"]))
 
@@ -125,3 +125,64 @@ def test_evaluation_settings_are_obeyed(run, tiny_config):
     assert rank("evaluation.mirror=false", folder="unmirrored")[0] != plain
     with pytest.raises(ConfigError, match="device=tpu9"):
         rank("device=tpu9", folder="device")
+
+
+def test_a_rebuilt_method_asks_for_no_weights(run, monkeypatch):
+    asked = []
+    real = weights.build_network
+
+    def build(*args, **settings):
+        asked.append(args + tuple(settings.values()))
+        return real(*args, **settings)
+
+    checkpoint = load_checkpoint(run.checkpoint)
+    checkpoint.config.backbone.weights = checkpoint.config.method.backbone.weights = "hub"
+    monkeypatch.setattr(backbone, "build_network", build)
+    checkpoint.build_method()
+    assert asked
+    assert not any("hub" in call for call in asked)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("callbacks=ema", r"callbacks\.ema"),
+        ("trainer.accumulate_grad_batches=2", r"accumulate_grad_batches: 1 → 2"),
+        ("trainer.gradient_clip_val=1.0", r"gradient_clip_val: None → 1.0"),
+    ],
+)
+def test_what_changes_the_training_cannot_change_on_the_way(run, other, said):
+    settings = [*TINY, "method=baseline", "debug=fast"]
+    checkpoint = load_checkpoint(run.checkpoint)
+    checkpoint.require_same_run(compose("train", [*settings, "output_dir=elsewhere"]))
+    with pytest.raises(ConfigError, match=said):
+        checkpoint.require_same_run(compose("train", [*settings, "output_dir=elsewhere", other]))
+
+
+def test_other_images_of_as_many_people_are_other_data(run):
+    checkpoint = load_checkpoint(run.checkpoint)
+    checkpoint.require_same_data(checkpoint.sizes, checkpoint.train_list)
+    with pytest.raises(ConfigError, match="other images of as many people"):
+        checkpoint.require_same_data(checkpoint.sizes, "another list")
+
+
+def test_going_on_in_another_runs_folder_is_refused(run, tiny_config):
+    settings = ("method=baseline", "debug=fast")
+    other = train(tiny_config(*settings, folder="other"))
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train(tiny_config(*settings, f"resume={run.checkpoint}", folder="other"))
+    assert other.checkpoint.exists()
+    assert (other.output_dir / "metrics.json").exists()
+
+
+def test_results_of_something_else_are_no_finished_run(run, tiny_config):
+    cfg = tiny_config(f"checkpoint={run.checkpoint}", folder="there", config_name="evaluate")
+    evaluate(cfg)
+    with pytest.raises(ConfigError, match="results of something else"):
+        train(tiny_config("method=baseline", "debug=fast", "resume=auto", folder="there"))
+
+
+def test_a_run_without_its_pictures(tiny_config):
+    result = train(tiny_config("method=baseline", "debug=fast", "~callbacks.pictures"))
+    assert (result.output_dir / "metrics.json").exists()
+    assert not (result.output_dir / "pictures").exists()

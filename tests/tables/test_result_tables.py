@@ -27,7 +27,7 @@ def row(text: str, name: str) -> list[str]:
 def test_dataset_table_counts_and_explains():
     benchmark = Virtual()
     data = ReIDDataModule(
-        benchmark, TrainTransform(8, 4), TestTransform(8, 4), images_per_identity=25
+        benchmark, TrainTransform(32, 16), TestTransform(32, 16), images_per_identity=25
     )
     data.unanswerable = {"general": 0, "sc": 0, "cc": 3}
     benchmark.warnings, benchmark.num_foreign_files = ("five images too many",), 2

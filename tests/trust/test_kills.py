@@ -48,7 +48,7 @@ def test_a_killed_run_goes_on_from_its_last_whole_epoch(moment, tmp_path, few_pe
     folder = tmp_path / "run"
     code, output = finish(start(folder, few_people, *ended(moment)))
     assert code == -9, output
-    part = folder / "checkpoints" / "last.ckpt.part"
+    part = folder / "checkpoints" / "last.ckpt.ccreid-part"
     assert part.exists() is (moment == "write")
     assert_goes_on(folder, few_people, straight)
 
