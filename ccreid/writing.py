@@ -74,9 +74,14 @@ def write_whole(
         raise refuse(path, found) from None
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what dead processes had begun to write in a folder that nobody else writes into."""
-    for part in folder.glob(f"*{_PART}"):
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Remove what dead processes had begun to write, of files that nobody else writes now.
+
+    Args:
+        folder: where.
+        name: of the files, as a pattern; those of shared ones have a further word behind it.
+    """
+    for part in folder.glob(f"{name}{_PART}"):
         part.unlink(missing_ok=True)
 
 

@@ -41,7 +41,7 @@ class Checkpoint:
         state_dict: the weights.
         left_out: of an exported file, the names of the weights that only training needs and that it
             does without; None for a run's own checkpoint.
-        train_list: checksum of the listing of the train split; empty in an exported file.
+        train_list: checksum of the listing of the train split; empty where the file has none.
     """
 
     path: Path
@@ -130,7 +130,7 @@ class Checkpoint:
             sizes: of the train split, as `ReIDDataModule.sizes`.
             train_list: checksum of its listing, as `ReIDDataModule.train_list`.
         """
-        if sizes == self.sizes and train_list != self.train_list:
+        if sizes == self.sizes and self.train_list not in ("", train_list):
             raise ConfigError(
                 f"{self.path} was trained on other images of as many people. Give the images it "
                 "was trained on, or begin a new run."
@@ -251,7 +251,7 @@ def load_checkpoint(path: Path | str, allow_targets: Sequence[str] = ()) -> Chec
             # Lightning's "epoch" differs between a checkpoint at an epoch's end and one after fit.
             epoch=content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
             state_dict=content["state_dict"],
-            train_list=own["train_list"],
+            train_list=own.get("train_list", ""),
         )
     except KeyError as error:
         raise CheckpointError(

@@ -29,7 +29,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from ccreid.data.files import SEPARATOR, open_archive, read_image
 from ccreid.errors import DataError
-from ccreid.writing import write_whole
+from ccreid.writing import remove_parts, write_whole
 
 Pixels = NDArray[np.uint8]
 """Images [N, H, W, 3] in the order of their list."""
@@ -124,8 +124,7 @@ def _build(
 ) -> None:
     """Write a cache file; it has its name when, and only when, it is whole."""
     if locked:  # then whoever left these is dead
-        for left in file.parent.glob(f"{file.name}.*.part"):
-            left.unlink(missing_ok=True)
+        remove_parts(file.parent, f"{file.name}.*")
     needed, free = int(np.prod(shape)), shutil.disk_usage(file.parent).free
     if needed > free:
         raise DataError(

@@ -328,7 +328,7 @@ def test_a_killed_build_leaves_nothing_that_is_believed(tmp_path, monkeypatch):
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
     (left,) = cache_names(tmp_path / ".ccreid-cache")
-    assert left.endswith(".part")
+    assert left.endswith(".ccreid-part")
     read = reader(benchmark, "disk", *SIZE, splits=("train",))
     (name,) = cache_names(tmp_path / ".ccreid-cache")
     assert name.endswith(".npy")

@@ -1,6 +1,6 @@
 """Runs that several files of this folder look at."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,14 +17,7 @@ def few_people(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
-def _without_pictures() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ccreid.viz.protocols.draw_protocols", lambda *_: None)
-        yield
-
-
-@pytest.fixture(scope="session")
-def straight(tmp_path_factory, few_people, _without_pictures) -> Callable[..., Path]:
+def straight(tmp_path_factory, few_people) -> Callable[..., Path]:
     """Return the folder of a run of two epochs with these settings, trained once."""
     done: dict[tuple[str, ...], Path] = {}
 
@@ -38,7 +31,7 @@ def straight(tmp_path_factory, few_people, _without_pictures) -> Callable[..., P
 
 
 @pytest.fixture(scope="session")
-def halted(tmp_path_factory, few_people, _without_pictures) -> Callable[..., Path]:
+def halted(tmp_path_factory, few_people) -> Callable[..., Path]:
     """Return the folder of such a run that ended in its second epoch."""
     done: dict[tuple[str, ...], Path] = {}
 

@@ -17,6 +17,7 @@ SMALL = (
     "debug=fast",
     "trainer.limit_train_batches=2",
     "data.identities_per_batch=2",
+    "~callbacks.pictures",
     TARGETS,
 )
 """Two epochs of two batches; the methods' phases, such as mining, begin in the second."""

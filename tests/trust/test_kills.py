@@ -112,7 +112,7 @@ def test_a_disk_that_is_full_in_the_second_epoch(tmp_path, few_people, straight,
 
     def fill_up(descriptor):
         name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
-        if name == "last.ckpt.part" and name in written:
+        if name == "last.ckpt.ccreid-part" and name in written:
             monkeypatch.setattr(_ExperimentWriter, "save", full_now)  # the log is refused, too
             full_now()
         written.append(name)
