@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 
 from ccreid import writing
@@ -28,6 +29,8 @@ METHOD = ("method=baseline", "data.workers=0")
 
 def start(folder, few_people, *more, trainer="cpu", **environment):
     settings = [*SMALL, few_people, *METHOD, f"trainer={trainer}", *recorded(folder)]
+    threads = str(torch.get_num_threads())  # sums depend on how many they are split over
+    environment = {"OMP_NUM_THREADS": threads} | environment
     return start_verb(*settings, f"hydra.run.dir={folder}", "resume=auto", *more, **environment)
 
 
