@@ -13,13 +13,13 @@ from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from ccreid.checkpoints.whole_io import WholeCheckpointIO
 from ccreid.data.cache import image_reader
 from ccreid.data.cache_files import Resizing
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.errors import CCReIDError, ConfigError, require
 from ccreid.features import evaluating
 from ccreid.methods.base import Method
+from ccreid.runs.checkpoint_io import WholeCheckpointIO
 from ccreid.settings.kinds import require_arguments
 from ccreid.settings.targets import class_of
 

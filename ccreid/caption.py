@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import hydra
 
 from ccreid.config import CONF_DIR, guarded, run_verb
 from ccreid.errors import ConfigError, DataError, require
+from ccreid.writing import unwritable, write_whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,6 +38,7 @@ def caption(cfg: DictConfig) -> Path:
     """
     from rich.progress import Progress
 
+    from ccreid import report
     from ccreid.build import choose_device, instantiate
     from ccreid.data.captions.files import (
         PERSPECTIVES,
@@ -44,7 +47,6 @@ def caption(cfg: DictConfig) -> Path:
         captions_folder,
         require_perspectives,
     )
-    from ccreid.runs import report
 
     is_list = not isinstance(cfg.perspectives, str)
     require(is_list, "perspectives", cfg.perspectives, f"a list: [{cfg.perspectives}]")
@@ -130,7 +132,8 @@ def _sign(path: Path, captioner: str, prompts: Mapping[str, str]) -> None:
             + ". Captions of one file should be comparable: choose another folder=<folder>"
         )
     known["prompts"] |= prompts
-    record.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with write_whole(record, partial(unwritable, setting="folder")) as file:
+        file.write(f"{json.dumps(known, indent=1, ensure_ascii=False)}\n".encode())
 
 
 @contextmanager

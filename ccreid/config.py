@@ -180,13 +180,14 @@ def _settings(config_name: str) -> list[str]:
 
 def _require_usable_folder(overrides: Sequence[str]) -> None:
     """Refuse a folder before Hydra, which would show a traceback, writes into it."""
-    from ccreid.runs.jobs import require_usable
+    from ccreid.runs.jobs import goes_on_in, require_usable
 
     if {"RANK", "LOCAL_RANK", "NODE_RANK"} & set(os.environ):
         return  # the first process may have begun
     typed = dict(text.partition("=")[::2] for text in overrides)
     folder = typed.get("hydra.run.dir", "outputs").strip("\"'")
-    require_usable(Path(folder), resumed="resume" in typed or "hydra.run.dir" not in typed)
+    goes_on = goes_on_in(Path(folder), typed.get("resume", "null").strip("\"'"))
+    require_usable(Path(folder), resumed=goes_on or "hydra.run.dir" not in typed)
     if "hydra.run.dir" in typed:
         with _alone_in(Path(folder)):
             pass  # Hydra would write its files over those of the run that is going on
@@ -275,10 +276,7 @@ def show_error(error: CCReIDError) -> None:
     from rich.text import Text
 
     title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-    text = str(error)
-    if text.startswith("Caught "):  # in a loader's process; torch puts its traceback before it
-        text = re.split(r"\nccreid\.errors\.\w+: ", text)[-1].strip()
-    Console(stderr=True).print(Panel(Text(text), title=title, border_style="red"))
+    Console(stderr=True).print(Panel(Text(str(error)), title=title, border_style="red"))
 
 
 def _is_group(key: str) -> bool:

@@ -32,12 +32,12 @@ def convert(cfg: DictConfig) -> Path:
     """
     from omegaconf import OmegaConf
 
+    from ccreid import report
     from ccreid.build import build_method, choose_precision
     from ccreid.checkpoints.checkpoint import Checkpoint
     from ccreid.checkpoints.exporting import SETTINGS, export_checkpoint
     from ccreid.data.files import sha256
     from ccreid.models.weights import misfit, read_tensors
-    from ccreid.runs import report
 
     converter = _converter(cfg)
     if OmegaConf.is_missing(cfg, "weights"):

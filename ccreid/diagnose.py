@@ -38,10 +38,10 @@ def diagnose(cfg: DictConfig) -> dict[str, float]:
     """
     from omegaconf import OmegaConf
 
+    from ccreid import report
     from ccreid.checkpoints.checkpoint import load_checkpoint
     from ccreid.data.factors import LEVELS, controlled_images
     from ccreid.retrieval.factors import factor_similarities
-    from ccreid.runs import report
     from ccreid.tables.diagnosis import diagnosis_report
     from ccreid.viz.factors import draw_factors
 

@@ -22,6 +22,7 @@ def encode_text(cfg: DictConfig) -> Path:
     Raises:
         CCReIDError: there are no captions, or the encoder cannot be had.
     """
+    from ccreid import report
     from ccreid.build import choose_device, instantiate
     from ccreid.data.captions.features import encode, write_features
     from ccreid.data.captions.files import (
@@ -32,7 +33,6 @@ def encode_text(cfg: DictConfig) -> Path:
         read_captions,
         write_captions,
     )
-    from ccreid.runs import report
 
     benchmark = instantiate(cfg.data.benchmark)
     folder = captions_folder(cfg.folder, benchmark)

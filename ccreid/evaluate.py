@@ -28,13 +28,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from omegaconf import OmegaConf
     from rich.progress import Progress
 
+    from ccreid import report
     from ccreid.build import choose_device, instantiate
     from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method, flat_metrics
     from ccreid.checkpoints.checkpoint import load_checkpoint
     from ccreid.data.cache import image_reader
     from ccreid.data.cache_files import Resizing
     from ccreid.data.datamodule import unanswerable_queries
-    from ccreid.runs import report
     from ccreid.tables.results import camera_note, matrix_table, metrics_table
     from ccreid.viz.protocols import draw_protocols
 

@@ -24,9 +24,9 @@ def export(cfg: DictConfig) -> Path:
     """
     from omegaconf import OmegaConf
 
+    from ccreid import report
     from ccreid.checkpoints.checkpoint import load_checkpoint
     from ccreid.checkpoints.exporting import export_checkpoint
-    from ccreid.runs import report
 
     if OmegaConf.is_missing(cfg, "checkpoint"):
         raise ConfigError("Say which checkpoint: checkpoint=<run folder>/checkpoints/last.ckpt")

@@ -30,11 +30,11 @@ def parse(cfg: DictConfig) -> dict[str, Any]:
     """
     from rich.progress import Progress
 
+    from ccreid import report
     from ccreid.annotation.masks import make_masks
     from ccreid.build import choose_device, instantiate
     from ccreid.data.parsing.folder import MaskFolder
     from ccreid.errors import require
-    from ccreid.runs import report
 
     require(cfg.split in ("train", "all"), "split", cfg.split, "train or all")
     require(cfg.batch_size >= 1, "batch_size", cfg.batch_size, "at least 1")

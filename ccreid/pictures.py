@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
 
+from ccreid import report
 from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method
 from ccreid.clustering import fine_grained_labels
 from ccreid.data.benchmarks.base import Benchmark
@@ -23,7 +24,6 @@ from ccreid.errors import DataError
 from ccreid.features import evaluating, extract_features
 from ccreid.methods.base import Method
 from ccreid.methods.mining import Mining
-from ccreid.runs import report
 from ccreid.viz.attention import load_masks, look
 from ccreid.viz.attention_sheet import draw_attention
 from ccreid.viz.clusters import most_clusters

@@ -41,6 +41,7 @@ def train(cfg: DictConfig) -> TrainResult:
         CCReIDError: anything a user can mend, before the first epoch wherever possible.
         Stopped: SIGTERM came; what was kept at the end of the last epoch is whole.
     """
+    from ccreid import report
     from ccreid.build import (
         build_datamodule,
         build_method,
@@ -53,14 +54,13 @@ def train(cfg: DictConfig) -> TrainResult:
     from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
     from ccreid.callbacks.loggers import finishing
     from ccreid.checkpoints.checkpoint import provenance
-    from ccreid.runs import report
-    from ccreid.runs.fitting import fit
     from ccreid.runs.jobs import AUTO, LAST_CHECKPOINT
     from ccreid.runs.processes import process_rank
-    from ccreid.runs.resuming import find_checkpoint, finished_metrics, settings_of_all_ranks
     from ccreid.runs.stopping import StopSignals
-    from ccreid.settings.combinations import require_possible
     from ccreid.tables.results import camera_note, dataset_table, metrics_table
+    from ccreid.training.combinations import require_possible
+    from ccreid.training.fitting import fit
+    from ccreid.training.resuming import find_checkpoint, finished_metrics, settings_of_all_ranks
 
     require_possible(cfg)
     cfg.precision = choose_precision(cfg.precision, cfg.trainer.accelerator)

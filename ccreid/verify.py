@@ -39,9 +39,9 @@ def verify(cfg: DictConfig) -> bool:
     from rich.console import Console
     from rich.progress import Progress
 
+    from ccreid import report
     from ccreid.build import instantiate
     from ccreid.data.verification.checks import verify_benchmark
-    from ccreid.runs import report
     from ccreid.tables.verification import verification_report
 
     require(isinstance(cfg.workers, int) and cfg.workers >= 0, "workers", cfg.workers, "at least 0")

@@ -31,11 +31,11 @@ def visualize(cfg: DictConfig) -> list[Path]:
     from omegaconf import OmegaConf
     from rich.progress import Progress
 
+    from ccreid import report
     from ccreid.build import choose_device, instantiate
     from ccreid.callbacks.evaluation import EvaluationSettings
     from ccreid.checkpoints.checkpoint import load_checkpoint
     from ccreid.pictures import PICTURES, Subject
-    from ccreid.runs import report
 
     if OmegaConf.is_missing(cfg, "checkpoint"):
         raise ConfigError("Say which checkpoint: checkpoint=<run folder>/checkpoints/last.ckpt")

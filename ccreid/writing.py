@@ -42,11 +42,11 @@ def whole_file(path: Path, shared: bool = False) -> Iterator[IO[bytes]]:
     _sync_folder(path.parent)
 
 
-def unwritable(path: Path, error: OSError) -> ConfigError:
-    """Return the error that names a file, why it cannot be written, and the way out."""
+def unwritable(path: Path, error: OSError, setting: str = "hydra.run.dir") -> ConfigError:
+    """Return the error that names a file, why it is not written, and the setting that moves it."""
     return ConfigError(
         f"Cannot write {path.absolute()}: {error.strerror or error}. Make room there, or choose "
-        "another folder (hydra.run.dir=<folder>). What stood under that name before is untouched."
+        f"another place ({setting}=<folder>). What stood under that name before is untouched."
     )
 
 

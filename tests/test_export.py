@@ -120,7 +120,7 @@ def test_every_method_embeds_the_same_from_what_decides_its_features(name, check
 
 
 def test_the_file_says_how_to_use_it(checkpoint, monkeypatch):
-    monkeypatch.setattr("ccreid.runs.report._commit", lambda: "0123abc")
+    monkeypatch.setattr("ccreid.report._commit", lambda: "0123abc")
     settings = ("input.interpolation=bicubic", "evaluation.mirror=false", "seed=3")
     path = exported(checkpoint("baseline", *settings))
     texts = texts_of(path)

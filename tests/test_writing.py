@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ccreid import writing
-from ccreid.checkpoints.whole_io import WholeCheckpointIO
 from ccreid.errors import TrainingError
+from ccreid.runs.checkpoint_io import WholeCheckpointIO
 from ccreid.writing import remove_parts, whole_file
 
 MOMENTS = ("before the first byte", "in the middle", "fsync", "replace")

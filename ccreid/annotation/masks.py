@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from ccreid.data.files import read_image
 from ccreid.data.parsing.folder import MaskFolder
 from ccreid.data.sample import Sample
-from ccreid.errors import ConfigError
+from ccreid.faults import loading_images, within_memory
 from ccreid.models.parsers import SegmentationParser
 
 Item = tuple[Tensor, tuple[int, int], int]
@@ -40,24 +40,23 @@ def make_masks(
 
     Raises:
         DataError: an image cannot be read.
-        ConfigError: the device has too little memory for the batch.
+        ConfigError: the device has too little memory for the batch, or a loader's process died.
     """
     device = next(parser.parameters()).device
     images = _Images(samples, parser.preprocess)
     loader: DataLoader[Item] = DataLoader(
         images, batch_size, num_workers=workers, collate_fn=_stack
     )
-    try:
-        with torch.inference_mode():
-            for pixels, sizes, indices in loader:
-                for index, labels in zip(indices, parser(pixels.to(device), sizes), strict=True):
-                    masks.add(samples[index], labels.cpu().numpy())
-                done(len(indices))
-    except torch.OutOfMemoryError as error:
-        raise ConfigError(
-            f"batch_size={batch_size} needs more memory than {device} has ({error}). Take a "
-            "smaller one; the masks made so far stay."
-        ) from None
+    less = f"Set batch_size to less than {batch_size}; the masks made so far stay."
+    with (
+        within_memory(f"parsing on {device}", less),
+        loading_images("parsing", "workers", workers),
+        torch.inference_mode(),
+    ):
+        for pixels, sizes, indices in loader:
+            for index, labels in zip(indices, parser(pixels.to(device), sizes), strict=True):
+                masks.add(samples[index], labels.cpu().numpy())
+            done(len(indices))
 
 
 class _Images(Dataset[Item]):

@@ -1,1 +1,1 @@
-"""What happens around a training: its folder, jobs, processes and signals, going on."""
+"""What a run is to the machine: a folder, jobs, processes, signals, whole checkpoints."""

@@ -166,6 +166,13 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
+def goes_on_in(folder: Path, resume: str | None) -> bool:
+    """Return whether the run that is gone on with is the one whose folder this is."""
+    if resume in (None, "null", AUTO):
+        return resume == AUTO
+    return folder.resolve() in Path(resume).expanduser().resolve().parents
+
+
 def require_usable(folder: Path, resumed: bool = False) -> None:
     """Make a run's folder and make sure that nothing in it would be lost.
 

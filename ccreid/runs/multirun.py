@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ccreid.runs.jobs import (
     short_hash,
     short_key,
 )
+from ccreid.writing import unwritable, write_whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -67,9 +69,9 @@ class Sweep:
                     f"{' '.join(plan['fixed'])}. Take another folder: hydra.sweep.dir=<folder>"
                 )
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{PLAN}.{os.getpid()}"
-        part.write_text(json.dumps({**own, "jobs": self.jobs}, indent=2) + "\n")
-        part.replace(self.folder / PLAN)
+        refuse = partial(unwritable, setting="hydra.sweep.dir")
+        with write_whole(self.folder / PLAN, refuse, shared=True) as file:
+            file.write(f"{json.dumps({**own, 'jobs': self.jobs}, indent=2)}\n".encode())
 
     def problems(self) -> str:
         """Return a text about the jobs that are not done; empty if all are."""

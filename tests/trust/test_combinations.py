@@ -5,9 +5,9 @@ import pytest
 from ccreid.config import compose, list_benchmarks
 from ccreid.data.benchmarks.base import Benchmark
 from ccreid.errors import ConfigError
-from ccreid.settings.combinations import require_possible
 from ccreid.settings.targets import class_of
 from ccreid.train import train
+from ccreid.training.combinations import require_possible
 
 IMPOSSIBLE = {
     "method=cal data=celeb_reid": "CAL with these settings needs clothes labels",

@@ -8,10 +8,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from ccreid import report
 from ccreid.data.benchmarks.folder import Folder
 from ccreid.errors import ConfigError
 from ccreid.retrieval import rank_features
-from ccreid.runs import report
 from ccreid.viz.protocols import draw_protocols
 from ccreid.writing import write_whole
 from tests.miniature.folder import PATTERNS, write_folder

@@ -143,7 +143,7 @@ def test_a_run_that_was_killed_after_its_last_epoch_is_only_evaluated(
 ):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("ccreid.runs.report.write_metrics", full_now)
+        patch.setattr("ccreid.report.write_metrics", full_now)
         with pytest.raises(OSError, match="No space"):
             run(folder, few_people, *METHOD)
     result = run(folder, few_people, *METHOD, "resume=auto")

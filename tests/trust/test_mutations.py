@@ -7,13 +7,13 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from ccreid import report
 from ccreid.config import compose, list_methods
 from ccreid.diagnose import diagnose
 from ccreid.encode_text import encode_text
 from ccreid.errors import ConfigError
 from ccreid.evaluate import evaluate
 from ccreid.parse import parse
-from ccreid.runs import report
 from ccreid.train import train
 from ccreid.verify import verify
 from ccreid.visualize import visualize

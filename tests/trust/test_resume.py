@@ -13,8 +13,8 @@ from ccreid.config import compose
 from ccreid.errors import ConfigError
 from ccreid.retrieval import RetrievalResults
 from ccreid.runs.jobs import METRICS
-from ccreid.runs.resuming import find_checkpoint
 from ccreid.train import train
+from ccreid.training.resuming import find_checkpoint
 from tests.distributed.ranks import finish, start_verb
 from tests.trust.runs import (
     SMALL,
@@ -134,7 +134,7 @@ def test_a_finished_run_is_trained_on_and_stays_unfinished_meanwhile(
     run(folder, few_people, *settings, "resume=auto")
     more = (few_people, *settings, "resume=auto", "trainer.max_epochs=3")
     with monkeypatch.context() as patch:
-        patch.setattr("ccreid.runs.report.write_queries", lambda *_: sys.exit("killed"))
+        patch.setattr("ccreid.report.write_queries", lambda *_: sys.exit("killed"))
         with pytest.raises(SystemExit):
             run(folder, *more)
     assert not (folder / METRICS).exists()  # those of two epochs would say that all is done

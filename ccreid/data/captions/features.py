@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ccreid.data.captions.files import (
 from ccreid.data.sample import Sample
 from ccreid.errors import ConfigError, DataError
 from ccreid.models.text_encoders import OFFLINE_ENCODERS, TextEncoder
+from ccreid.writing import unwritable, write_whole
 
 _KEY = "features"
 
@@ -82,9 +84,8 @@ def write_features(
         "dimension": str(features.shape[1]),
         "texts": texts_hash(distinct_texts(captions)),
     }
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(save({_KEY: np.ascontiguousarray(features)}, metadata))
-    part.replace(path)
+    with write_whole(path, partial(unwritable, setting="folder")) as file:
+        file.write(save({_KEY: np.ascontiguousarray(features)}, metadata))
 
 
 def stored_features(

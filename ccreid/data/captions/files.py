@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.files import SEPARATOR
 from ccreid.data.sample import Sample
 from ccreid.errors import ConfigError, DataError, nearest
+from ccreid.writing import unwritable, write_whole
 
 PERSPECTIVES = ("biometrics", "hairstyle", "clothing", "pose", "interaction", "environment")
 """What a caption speaks of; the numbers 0 to 5 of DIFFER's release are these, in this order."""
@@ -106,10 +108,9 @@ def append_captions(path: Path, records: Iterable[tuple[str, Mapping[str, str]]]
 
 def write_captions(path: Path, captions: Captions) -> None:
     """Write a whole file of texts, or nothing."""
-    part = path.with_name(f"{path.name}.part")
     lines = [_line(image, texts) for image, texts in captions.items()]
-    part.write_text("".join(lines), encoding="utf-8")
-    part.replace(path)
+    with write_whole(path, partial(unwritable, setting="folder")) as file:
+        file.write("".join(lines).encode())
 
 
 def drop_half_line(path: Path) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ccreid.data.files import read_bytes, read_labels
 from ccreid.errors import DataError
+from ccreid.writing import unwritable, write_whole
 
 RECORD = "parsing.json"
 """Lies beside masks that `python -m ccreid.parse` made."""
@@ -104,14 +105,16 @@ def write_labels(
         path: of the mask; its folder is made.
         labels: [H, W].
         notes: text to keep inside the file, see `read_notes`.
+
+    Raises:
+        ConfigError: it cannot be written.
     """
     info = PngInfo()
     for key, value in (notes or {}).items():
         info.add_text(key, value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    Image.fromarray(labels).save(part, format="PNG", pnginfo=info)
-    os.replace(part, path)
+    with write_whole(path, partial(unwritable, setting="folder"), shared=True) as file:
+        Image.fromarray(labels).save(file, format="PNG", pnginfo=info)
 
 
 def read_notes(path: Path) -> dict[str, str]:
@@ -129,9 +132,8 @@ def read_notes(path: Path) -> dict[str, str]:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write, beside masks, who made them; whole or not at all."""
-    part = folder / f"{RECORD}.{os.getpid()}.part"
-    part.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(part, folder / RECORD)
+    with write_whole(folder / RECORD, partial(unwritable, setting="folder"), shared=True) as file:
+        file.write(f"{json.dumps(record, indent=2)}\n".encode())
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ccreid.data.files import SEPARATOR
 from ccreid.errors import DataError
+from ccreid.writing import write_whole
 
 _TITLE = "ccreid manifest 1"
 _LINE = re.compile(
@@ -84,11 +85,10 @@ class Manifest:
         if [self.title, *believed] != lines:
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
-                part = self.file.with_name(f"{self.file.name}.part")
-                part.write_text("".join([self.title, *believed]), "ascii")
-                os.replace(part, self.file)
             except OSError as error:
                 raise DataError(_unusable(self.file, error)) from None
+            with write_whole(self.file, lambda *why: DataError(_unusable(*why))) as file:
+                file.write("".join([self.title, *believed]).encode("ascii"))
         return {found.path: found for found in believed.values()}
 
     def append(self, found: Iterable[Inspected]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from hydra.experimental.callback import Callback
 
 from ccreid.runs.jobs import METRICS, SETTINGS, clean_name, job_failure, job_status, short_key
 from ccreid.runs.multirun import PLAN
+from ccreid.writing import unwritable, write_whole
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -80,15 +82,15 @@ def write_table(jobs: Sequence[Job], sweep_dir: Path) -> Path:
     keys = list(dict.fromkeys(key for job in jobs for key in job.values))
     metrics = sorted({name for job in jobs for name in job.metrics})
     path = sweep_dir / "summary.csv"
-    part = path.with_suffix(f".{os.getpid()}")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([*keys, "seed", "status", *metrics, "folder", "error"])
-        for job in jobs:
-            values = [job.values.get(key, "") for key in keys]
-            numbers = [job.metrics.get(name, "") for name in metrics]
-            table.writerow([*values, job.seed, job.status, *numbers, job.folder, job.error])
-    part.replace(path)
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow([*keys, "seed", "status", *metrics, "folder", "error"])
+    for job in jobs:
+        values = [job.values.get(key, "") for key in keys]
+        numbers = [job.metrics.get(name, "") for name in metrics]
+        table.writerow([*values, job.seed, job.status, *numbers, job.folder, job.error])
+    with write_whole(path, partial(unwritable, setting="hydra.sweep.dir"), shared=True) as file:
+        file.write(text.getvalue().encode())
     return path
 
 

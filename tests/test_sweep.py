@@ -13,7 +13,7 @@ import ccreid
 from ccreid.config import CONF_DIR, compose
 from ccreid.runs.jobs import FAILURE, METRICS, SETTINGS
 from ccreid.runs.multirun import PLAN
-from ccreid.runs.sweep import summarise
+from ccreid.sweep import summarise
 from ccreid.viz import curves
 from ccreid.viz.curves import draw_curves
 from ccreid.viz.swept import notation

@@ -24,7 +24,7 @@ from ccreid.data.sample import ids
 from ccreid.data.whole_files import require_whole_files
 from ccreid.errors import ConfigError
 from ccreid.retrieval import RepeatedResults, RetrievalResults
-from ccreid.runs.jobs import AUTO, CONFIG, LAST_CHECKPOINT, METRICS, require_usable
+from ccreid.runs.jobs import CONFIG, LAST_CHECKPOINT, METRICS, goes_on_in, require_usable
 from ccreid.runs.processes import process_rank
 from ccreid.runs.stopping import Stopped
 from ccreid.writing import remove_parts, write_whole
@@ -81,17 +81,10 @@ def prepare_run(cfg: DictConfig) -> Path:
     output_dir = Path(cfg.output_dir)
     if process_rank() != 0:
         return output_dir
-    require_usable(output_dir, resumed=_goes_on_in(output_dir, cfg.get("resume")))
+    require_usable(output_dir, resumed=goes_on_in(output_dir, cfg.get("resume")))
     for folder in (output_dir, (output_dir / LAST_CHECKPOINT).parent):
         remove_parts(folder)
     return output_dir
-
-
-def _goes_on_in(output_dir: Path, resume: str | None) -> bool:
-    """Return whether the run that is gone on with is the one whose folder this is."""
-    if resume in (None, AUTO):
-        return resume == AUTO
-    return output_dir.resolve() in Path(resume).expanduser().resolve().parents
 
 
 def check_files(data: ReIDDataModule) -> None:
