@@ -79,20 +79,22 @@ def _first_difference(theirs: Sequence[str], mine: Sequence[str]) -> str | None:
 class RankWatch:
     """Notices that a process started by this one died, and says which rank it was.
 
-    Lightning's own watch names a process number in a log message and kills everything after up to
-    five seconds; this one is asked earlier.
+    The processes are taken out of Lightning's list: its own watch, which looks at that list, would
+    kill this process before the death is told.
 
     Args:
-        children: gives the processes of ranks 1, 2, ... of this node, once they run.
-        report: told of the first death; the process then ends.
+        started: gives Lightning's list of the processes of ranks 1, 2, ... of this node.
+        report: told of the first death, when no exception ends this process; it then ends.
     """
 
     def __init__(
         self,
-        children: Callable[[], Sequence[subprocess.Popen[bytes]]],
+        started: Callable[[], list[subprocess.Popen[bytes]]],
         report: Callable[[str], None],
     ) -> None:
-        self._children, self._report = children, report
+        self._started, self._report = started, report
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="rank-watch")
 
@@ -104,11 +106,19 @@ class RankWatch:
         self._stop.set()
         self._thread.join()
 
+    def children(self) -> list[subprocess.Popen[bytes]]:
+        """Return the processes of ranks 1, 2, ... that were started so far."""
+        with self._lock:
+            started = self._started()
+            while started:
+                self._children.append(started.pop(0))
+            return list(self._children)
+
     def death(self, patience: float = 0.0) -> str | None:
         """Return a sentence about the first rank that died, waiting up to `patience` seconds."""
         until = time.monotonic() + patience
         while True:
-            for rank, process in enumerate(self._children(), start=1):
+            for rank, process in enumerate(self.children(), start=1):
                 if process.poll():
                     return (
                         f"Rank {rank} (process {process.pid}) died: {_cause(process.returncode)}."
@@ -117,6 +127,12 @@ class RankWatch:
                 return None
             time.sleep(0.1)
 
+    def end_children(self) -> None:
+        """End the other ranks of this node, which would wait for this one for ever."""
+        for process in self.children():
+            process.kill()
+            process.wait()
+
     def _watch(self) -> None:
         while not self._stop.wait(0.5):
             if (death := self.death()) is not None:
@@ -124,8 +140,7 @@ class RankWatch:
                 if self._stop.wait(2.0):
                     return
                 self._report(death)
-                for process in self._children():
-                    process.kill()
+                self.end_children()
                 os._exit(1)
 
 

@@ -78,14 +78,14 @@ def fit(
     trainer.callbacks.append(_Guard(signals, settings))  # type: ignore[attr-defined]
     path = None if checkpoint is None else str(checkpoint)
 
-    def children() -> list[subprocess.Popen[bytes]]:
+    def started() -> list[subprocess.Popen[bytes]]:
         return getattr(trainer.strategy.launcher, "procs", [])
 
     def report_death(death: str) -> None:
         sys.stderr.write(f"{death} {_GO_ON}\n")
         finish_loggers(trainer.loggers, failed=True)
 
-    with RankWatch(children, report_death) as watch:
+    with RankWatch(started, report_death) as watch:
         try:
             with (
                 loading_images("training", "data.workers", data.workers, TrainingError, _GO_ON),
@@ -94,10 +94,10 @@ def fit(
                 trainer.fit(method, datamodule=data, ckpt_path=path, weights_only=True)
         except BaseException as error:
             try:
-                waits = bool(children()) and not signals.asked
+                waits = bool(watch.children()) and not signals.asked
                 death = watch.death(patience=2.0 if waits else 0.0)
             finally:
-                _end(children())
+                watch.end_children()
             signals.raise_if_asked()  # whatever else befell a run that was to end
             if (told := _told(error, death, trainer)) is None:
                 raise
@@ -122,15 +122,6 @@ def _told(error: BaseException, death: str | None, trainer: Trainer) -> CCReIDEr
     if death is None and trainer.world_size > 1 and _is_lost_contact(error):
         death = f"Rank {trainer.global_rank} lost contact to another rank: it died."
     return None if death is None else TrainingError(f"{death} {_GO_ON}")
-
-
-def _end(children: list[subprocess.Popen[bytes]]) -> None:
-    """End the other ranks of this node, which would wait for this one for ever."""
-    victims = list(children)
-    children.clear()  # Lightning watches this list and would kill this process for their deaths
-    for child in victims:
-        child.kill()
-        child.wait()
 
 
 def _is_lost_contact(error: RuntimeError) -> bool:
