@@ -11,7 +11,13 @@ import hydra
 from ccreid.config import CONF_DIR, guarded, run_verb
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
     from omegaconf import DictConfig
+
+    from ccreid.callbacks.evaluation import Evaluation, Results
+    from ccreid.checkpoints.checkpoint import Checkpoint
+    from ccreid.data.datamodule import ReIDDataModule
+    from ccreid.methods.base import Method
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def train(cfg: DictConfig) -> TrainResult:
         method_class,
         require_monitored,
     )
-    from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
+    from ccreid.callbacks.evaluation import flat_metrics
     from ccreid.callbacks.loggers import finishing
     from ccreid.checkpoints.checkpoint import provenance
     from ccreid.runs.jobs import AUTO, LAST_CHECKPOINT
@@ -106,12 +112,7 @@ def train(cfg: DictConfig) -> TrainResult:
             results, costs = evaluation.results, callbacks.throughput.summary()
         else:  # the run was stopped between its last epoch and its evaluation
             checkpoint, costs = resume.path, {}
-            method = resume.build_method().to(trainer.strategy.root_device)
-            transform, settings = data.test_transform, evaluation.settings
-            results = evaluate_method(method, data.benchmark, transform, settings, read=data.read)
-            for logger in trainer.loggers:  # in training the evaluation does it
-                logger.log_metrics(flat_metrics(results, data.benchmark.name))
-                logger.save()
+            method, results = _evaluated(resume, data, evaluation, trainer)
         metrics: dict[str, float | int | str] = {
             **flat_metrics(results, data.benchmark.name),
             **costs,
@@ -127,6 +128,22 @@ def train(cfg: DictConfig) -> TrainResult:
             report.write_metrics(metrics, output_dir)  # with them a run is finished
             report.show(f"Everything of this run is in {output_dir}")
     return TrainResult(output_dir, checkpoint, metrics)
+
+
+def _evaluated(
+    resume: Checkpoint, data: ReIDDataModule, evaluation: Evaluation, trainer: Trainer
+) -> tuple[Method, Results]:
+    """Rebuild a method that has all its epochs and evaluate it as training would have done."""
+    from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
+
+    method = resume.build_method().to(trainer.strategy.root_device)
+    results = evaluate_method(
+        method, data.benchmark, data.test_transform, evaluation.settings, read=data.read
+    )
+    for logger in trainer.loggers:
+        logger.log_metrics(flat_metrics(results, data.benchmark.name))
+        logger.save()
+    return method, results
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")

@@ -6,6 +6,7 @@ import base64
 import io
 import ipaddress
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from PIL import Image
 
 from ccreid.annotation.captioners import Captioner
 from ccreid.errors import ConfigError, DataError, require
+
+log = logging.getLogger(__name__)
 
 _TRY_AGAIN = (408, 409, 425, 429)  # and every status from 500 on
 
@@ -98,7 +101,10 @@ class EndpointCaptioner(Captioner):
         request = Request(self.address, json.dumps(body).encode(), self.headers, method="POST")
         problem = ""
         for attempt in range(self.retries + 1):
-            time.sleep(0 if attempt == 0 else self.backoff * 2 ** (attempt - 1))
+            if attempt:
+                pause = self.backoff * 2 ** (attempt - 1)
+                log.warning("%s, try %d in %g s: %s", self.address, attempt + 1, pause, problem)
+                time.sleep(pause)
             try:
                 with self.opener.open(request, timeout=self.timeout) as response:
                     return _content(response.read())
