@@ -109,6 +109,9 @@ def build_method(cfg: DictConfig, sizes: Mapping[str, int]) -> Method:
     method: Method = instantiate(cfg.method, **{name: sizes[name] for name in wanted})
     _require_fitting_images(method, cfg.input.height, cfg.input.width)
     if cfg.get("compile", False):
+        # What was compiled of another network in this process would be taken for this one where
+        # they differ by hooks alone, such as attention.
+        torch.compiler.reset()
         method.backbone.compile()
     return method
 

@@ -43,6 +43,12 @@ def test_compiled_backbones_train_and_their_checkpoints_are_plain(method, tiny_c
         torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-3, msg=name)
 
 
+@pytest.mark.slow
+def test_what_was_compiled_without_attention_is_not_used_with_it(tiny_config):
+    for method in ("baseline", "cre_bsga"):
+        train(tiny_config(*overrides(method), "compile=true", folder=method))
+
+
 @pytest.mark.parametrize("method", list_methods())
 def test_fp16(method, tiny_config):
     if not torch.cuda.is_available():
