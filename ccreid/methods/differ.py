@@ -49,7 +49,8 @@ class DIFFER(Method):
         gather_contrastive: find texts among those of all devices.
         biometric, non_biometric: names of the perspectives, in the order of the batch's captions.
         triplet_weight, biometric_weight, non_biometric_weight: of the terms; 0 leaves one out.
-        margin: of the triplet loss, `soft` or a distance.
+        margin: of the triplet loss, `soft` or in units of its distance.
+        distance: of the triplet loss, `euclidean` (the paper) or `cosine`.
         temperature, targets: see `image_text_contrastive_loss`.
         heads: `clipFc`, linear, or `clipMLP` with a hidden layer of `hidden_dim`.
         non_biometric_bias: give the linear non-biometric heads a bias.
@@ -84,6 +85,7 @@ class DIFFER(Method):
         biometric_weight: float = 1.0,
         non_biometric_weight: float = 1.0,
         margin: float | Literal["soft"] = "soft",
+        distance: Literal["euclidean", "cosine"] = "euclidean",
         temperature: float = 1.0,
         targets: str = "instance",
         heads: str = "clipFc",
@@ -100,7 +102,8 @@ class DIFFER(Method):
         self.biometric, self.non_biometric = biometric, tuple(non_biometric)
         self.triplet_weight, self.biometric_weight = triplet_weight, biometric_weight
         self.non_biometric_weight = non_biometric_weight
-        self.margin, self.temperature, self.targets = margin, temperature, targets
+        self.margin, self.distance = margin, distance
+        self.temperature, self.targets = temperature, targets
         self.reversal_strength, self.reversal_schedule = reversal_strength, reversal_schedule
         self.gather_contrastive, self.as_released = gather_contrastive, as_released
         self._require_possible(heads, hidden_dim, bias_lr_factor)
@@ -141,7 +144,7 @@ class DIFFER(Method):
         losses = {"id": cross_entropy(self.classifier(feature), pid)}
         if self.triplet_weight:
             features, pids = self.gathered(feature, pid)
-            triplet = batch_hard_triplet_loss(features, pids, self.margin)
+            triplet = batch_hard_triplet_loss(features, pids, self.margin, self.distance)
             losses["triplet"] = self.triplet_weight * triplet
         if self.biometric_weight:
             text = batch["caption"][:, 0]
@@ -213,6 +216,7 @@ class DIFFER(Method):
         soft_or_number = self.margin == "soft" or not isinstance(self.margin, str)
         require(soft_or_number, "method.margin", self.margin, "soft, or a distance")
         for name, value, choices in (
+            ("distance", self.distance, ("euclidean", "cosine")),
             ("targets", self.targets, ("instance", "identity")),
             ("heads", heads, TEXT_PROJECTIONS),
             ("reversal_schedule", self.reversal_schedule, ("constant", "ramp")),

@@ -58,6 +58,13 @@ def test_the_terms_are_those_of_the_paper_with_their_texts():
         torch.testing.assert_close(losses[name], loss, msg=name)
 
 
+def test_triplets_may_be_of_cosine_distances():
+    method, data = build(distance="cosine").eval(), batch()
+    f = method.embed(data["image"], data["camid"])
+    expected = batch_hard_triplet_loss(f, data["pid"], "soft", "cosine")
+    torch.testing.assert_close(method.losses(data)["triplet"], expected)
+
+
 @pytest.mark.parametrize(
     ("settings", "terms"),
     [
@@ -239,6 +246,7 @@ def test_a_training_camera_without_a_row_is_refused(camids, said):
         ({"heads": "clip"}, "method.heads"),
         ({"hidden_dim": 0}, "method.hidden_dim"),
         ({"margin": "sofft"}, "method.margin"),
+        ({"distance": "manhattan"}, "method.distance"),
         ({"reversal_strength": -1.0}, "method.reversal_strength"),
         ({"reversal_schedule": "sigmoid"}, "method.reversal_schedule"),
         ({"non_biometric": []}, "method.non_biometric"),

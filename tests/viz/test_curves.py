@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection, PathCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from omegaconf import OmegaConf
 
 from ccreid.config import compose
@@ -36,7 +36,7 @@ def test_means_band_and_seeds_are_in_the_picture():
     axes = one(POINTS)
     mean, spread = np.array([30, 50, 75]), [np.std([20, 40], ddof=1), 0, np.std([60, 90], ddof=1)]
     np.testing.assert_allclose(line(axes).get_ydata(orig=False), mean)
-    (band,) = [c for c in axes.collections if isinstance(c, FillBetweenPolyCollection)]
+    (band,) = [c for c in axes.collections if isinstance(c, PolyCollection)]
     corners = band.get_paths()[0].vertices
     for place, middle, half in zip((0, 1, 2), mean, spread, strict=True):
         heights = corners[np.isclose(corners[:, 0], place), 1]
