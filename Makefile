@@ -68,11 +68,13 @@ wheel-test: install
 	venv/bin/python -m ccreid.train method=fire2 data=virtual debug=fast hydra.run.dir=run; \
 	test -s run/metrics.json; test -s run/pictures/ranked_cc.png
 
-# make reproduce EXP=fire2_prcc SEEDS=3: trains a recipe and writes experiments/<EXP>/.
+# make reproduce EXP=fire2_prcc SEEDS=3 ARGS="trainer=gpu trainer.devices=2": trains a recipe and
+# writes experiments/<EXP>/.
 SEEDS ?= 3
+ARGS ?=
 reproduce: install
 	@test -n "$(EXP)" || { echo "Say which recipe: make reproduce EXP=fire2_prcc SEEDS=3"; exit 1; }
-	$(BIN)/python experiments/reproduce.py $(EXP) --seeds $(SEEDS)
+	$(BIN)/python experiments/reproduce.py $(EXP) --seeds $(SEEDS) -- $(ARGS)
 
 format: install
 	$(BIN)/ruff format .

@@ -47,12 +47,17 @@ def caption(cfg: DictConfig) -> Path:
         captions_folder,
         require_perspectives,
     )
+    from ccreid.data.whole_files import leave_out_damaged
 
     is_list = not isinstance(cfg.perspectives, str)
     require(is_list, "perspectives", cfg.perspectives, f"a list: [{cfg.perspectives}]")
     require_perspectives(cfg.perspectives, "perspectives", PERSPECTIVES)
     prompts = {name: cfg.prompts[name] for name in cfg.perspectives}
     benchmark = instantiate(cfg.data.benchmark)
+    if cfg.data.on_damaged == "leave_out":
+        benchmark, note = leave_out_damaged(benchmark)
+        if note:
+            report.show(note)
     path = captions_folder(cfg.folder, benchmark) / TEXTS
     captioner = instantiate(cfg.captioner).to(choose_device(cfg.device))
     with _alone_in(path.parent):

@@ -70,7 +70,7 @@ def compose(
             groups = [text for text, key in zip(overrides, keys, strict=True) if _is_group(key)]
             known = _keys(hydra_compose(config_name, groups))
         except (HydraException, OmegaConfBaseException, ValueError):
-            raise ConfigError(_explain_group(problem, overrides)) from None
+            raise ConfigError(_explain_group(problem, overrides, config_name)) from None
     raise ConfigError(_explain_key(problem, known))
 
 
@@ -295,7 +295,7 @@ def _keys(cfg: Any, prefix: str = "") -> list[str]:
     return keys
 
 
-def _explain_group(problem: Exception, overrides: Sequence[str]) -> str:
+def _explain_group(problem: Exception, overrides: Sequence[str], config_name: str) -> str:
     """A group's option is wrong or missing, or the text itself is no override."""
     for override in overrides:
         group, _, option = override.lstrip("+~").partition("=")
@@ -309,7 +309,9 @@ def _explain_group(problem: Exception, overrides: Sequence[str]) -> str:
         return f"The {absent[1]} {absent[2]} is not installed: pip install 'ccreid[{extra}]'"
     if missing := re.search(r"You must specify '(\w+)'", str(problem)):
         group = missing[1]
-        typed = next((text for text in overrides if nearest(text.partition("=")[0], [group])), "")
+        settings = {name.partition("=")[0] for name in _settings(config_name)}
+        strange = [text for text in overrides if text.partition("=")[0] not in settings]
+        typed = next((text for text in strange if nearest(text.partition("=")[0], [group])), "")
         hint = f" ('{typed}' names no setting.)" if typed else ""
         return f"Say which {group}: {group}=<one of: {', '.join(list_options(group))}>{hint}"
     return str(problem)

@@ -30,7 +30,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
     from ccreid import report
     from ccreid.build import choose_device, instantiate
-    from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method, flat_metrics
+    from ccreid.callbacks.evaluation import (
+        EvaluationSettings,
+        camera_counts,
+        evaluate_method,
+        flat_cameras,
+        flat_metrics,
+    )
     from ccreid.checkpoints.checkpoint import load_checkpoint
     from ccreid.data.cache import image_reader
     from ccreid.data.cache_files import Resizing
@@ -63,6 +69,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     settings = EvaluationSettings(**cfg.evaluation)
     everything = {}
     metrics: dict[str, float] = {}
+    told: dict[str, int] = {}
     with Progress(console=report.console, transient=True) as progress:
         for node, benchmark in opened:
             transform = instantiate(node.test_transform)
@@ -84,13 +91,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             draw_protocols(results, benchmark, folder / "pictures")
             report.show(metrics_table(results, benchmark.name))
             report.show("\n".join(map(str, benchmark.protocols)))
-            if method.uses_camera:
-                report.show(camera_note([benchmark.name] if cameras else []))
+            if known := camera_counts(method, benchmark, told=cameras):
+                report.show(camera_note(benchmark.name, **known))
             everything[benchmark.name] = results
             metrics |= flat_metrics(results, benchmark.name)
+            told |= flat_cameras(known, benchmark.name)
     if len(opened) > 1:
         report.show(matrix_table(everything))
-    report.write_metrics({**metrics, **report.provenance(cfg)}, output_dir)
+    report.write_metrics({**metrics, **told, **report.provenance(cfg)}, output_dir)
     report.show(f"Everything of this evaluation is in {output_dir}")
     return metrics
 

@@ -57,7 +57,7 @@ def train(cfg: DictConfig) -> TrainResult:
         method_class,
         require_monitored,
     )
-    from ccreid.callbacks.evaluation import flat_metrics
+    from ccreid.callbacks.evaluation import camera_counts, flat_cameras, flat_metrics
     from ccreid.callbacks.loggers import finishing
     from ccreid.checkpoints.checkpoint import provenance
     from ccreid.runs.jobs import AUTO, LAST_CHECKPOINT
@@ -113,15 +113,17 @@ def train(cfg: DictConfig) -> TrainResult:
         else:  # the run was stopped between its last epoch and its evaluation
             checkpoint, costs = resume.path, {}
             method, results = _evaluated(resume, data, evaluation, trainer)
+        cameras = camera_counts(method, data.benchmark)
         metrics: dict[str, float | int | str] = {
             **flat_metrics(results, data.benchmark.name),
+            **flat_cameras(cameras, data.benchmark.name),
             **costs,
             **report.provenance(cfg),
         }
         if trainer.is_global_zero:
             report.show(metrics_table(results, data.benchmark.name))
-            if method.uses_camera:
-                report.show(camera_note([data.benchmark.name]))
+            if cameras:
+                report.show(camera_note(data.benchmark.name, **cameras))
             report.write_queries(results, data.benchmark, output_dir / "queries.npz")
             if "pictures" in callbacks:
                 callbacks.pictures.draw(results, data, method, trainer.loggers, trainer.global_step)

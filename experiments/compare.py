@@ -20,6 +20,7 @@ from ccreid.viz.comparison import Gap, draw_comparison
 from ccreid.viz.plots import METRICS, caution, in_order
 
 DRAWS = 10_000
+SHOWN = 30  # lines of a run that failed
 COSTS = {"minutes": "minutes", "seconds_per_epoch": "s per epoch", "images_per_second": "images/s"}
 
 
@@ -55,6 +56,8 @@ def write(folder: Path, runs: Path, results: dict) -> None:
     """Write table.md and comparison.png of the settings that have a run."""
     values, gaps = by_protocol(results), differences(runs, results)
     lines = table(results, values)
+    if told := [name for name, seeds in results.items() if any(map(was_told, seeds.values()))]:
+        lines += ["", f"Told the cameras of test images: {', '.join(told)}."]
     if gaps:
         lines += ["", *difference_table(next(iter(results)), gaps)]
     (folder / "table.md").write_text("\n".join(lines) + "\n")
@@ -63,6 +66,11 @@ def write(folder: Path, runs: Path, results: dict) -> None:
     title = f"{benchmark_of(results)}, last epoch, seeds {', '.join(seeds)}"
     figure = draw_comparison(values, gaps, title, caution(benchmark_of(results)))
     figure.savefig(folder / "comparison.png", dpi=150)
+
+
+def was_told(run: dict) -> bool:
+    """Say whether the network was given cameras at test: it then knows more than the others."""
+    return any(run[key] for key in run if key.startswith("cameras/") and key.endswith("/known"))
 
 
 def benchmark_of(results: dict) -> str:
@@ -104,7 +112,10 @@ def run(overrides: list[str], folder: Path) -> None:
     print(" ".join(command[1:]), flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".log"), "a") as log:
-        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
+    if code:
+        said = Path(log.name).read_text(errors="replace").rstrip().splitlines()[-SHOWN:]
+        sys.exit("\n".join([*said, f"Exit code {code}; {log.name} has the whole output."]))
 
 
 def is_finished(folder: Path, overrides: list[str]) -> bool:

@@ -41,30 +41,34 @@ def main() -> None:
         run([*command, f"seed={seed}"], folder)
     seeds = {str(seed): read(folder) for seed, folder in folders.items()}
     place = arguments.into / arguments.recipe
-    write(place, command, config.trainer.max_epochs, seeds)
+    write(place, command, seeds)
 
 
-def write(place: Path, command: list[str], epochs: int, seeds: dict[str, dict]) -> None:
+def write(place: Path, command: list[str], seeds: dict[str, dict]) -> None:
     """Write results.json and README.md into the folder of a recipe."""
     place.mkdir(exist_ok=True)
     (place / "results.json").write_text(json.dumps(seeds, indent=1, sort_keys=True) + "\n")
     commits = sorted({run["commit"] for run in seeds.values()})
-    minutes = statistics.mean(epochs * run["seconds_per_epoch"] / 60 for run in seeds.values())
+    minutes = [run["minutes"] for run in seeds.values() if "minutes" in run]
+    cost = f", {statistics.mean(minutes):.0f} minutes a run" if minutes else ""
+    published = yaml.safe_load((HERE / "published.yaml").read_text()).get(place.name, {})
+    best = (
+        " The published numbers are of the best epoch on the test split, where their source does "
+        "not say otherwise."
+    )
     lines = [
         f"# {place.name}",
         "",
         f"`python -m ccreid.train {' '.join(command)} seed=<seed>`, seeds {', '.join(seeds)}, "
-        f"commit {', '.join(commits)}, {minutes:.0f} minutes a run. Last epoch; the published "
-        "numbers are of the best epoch on the test split.",
+        f"commit {', '.join(commits)}{cost}. Last epoch.{best if published else ''}",
         "",
-        *table(place.name, seeds),
+        *table(published, seeds),
     ]
     (place / "README.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
-def table(recipe: str, seeds: dict[str, dict]) -> list[str]:
-    published = yaml.safe_load((HERE / "published.yaml").read_text()).get(recipe, {})
+def table(published: dict, seeds: dict[str, dict]) -> list[str]:
     lines = ["| protocol | rank-1 | mAP | published rank-1 / mAP |", "|---|---|---|---|"]
     keys = [key for key in next(iter(seeds.values())) if key.endswith("/mAP")]
     for key in sorted(keys):

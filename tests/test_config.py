@@ -128,3 +128,9 @@ def test_a_mistake_names_the_nearest_right_word(overrides, said):
     with pytest.raises(ConfigError) as error:
         compose("train", overrides)
     assert said in str(error.value)
+
+
+def test_a_setting_that_there_is_is_no_mistake_for_the_one_that_is_missing():
+    with pytest.raises(ConfigError) as error:
+        compose("encode_text", ["data=virtual", "folder=texts"])
+    assert str(error.value) == "Say which encoder: encoder=<one of: minilm, open_clip, tfidf>"

@@ -86,6 +86,16 @@ def test_settings_are_compared_over_seeds_and_a_stopped_comparison_goes_on(tmp_p
     assert json.loads((folder / "results.json").read_text()) == results
 
 
+def test_a_run_that_fails_ends_the_comparison_with_what_it_said(tmp_path):
+    plan = {"seeds": [0], "shared": ["data=virtual"], "settings": {"a": ["method=baselin"]}}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(plan))
+    finished = script("compare.py", tmp_path, "--outputs", tmp_path / "out", cwd=tmp_path)
+    assert finished.returncode == 1
+    assert "Did you mean 'baseline'?" in finished.stderr
+    log = tmp_path / "out" / tmp_path.name / "a_0.log"
+    assert finished.stderr.endswith(f"Exit code 2; {log} has the whole output.\n")
+
+
 @pytest.fixture
 def compare(monkeypatch):
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
@@ -137,6 +147,21 @@ def test_differences_are_paired_by_seed_and_person_on_any_benchmark(compare, tmp
     assert table[-1].startswith("| b | 1 | +75.0 [+50.0, +100.0] | +15.0 [+10.0, +20.0] |")
     assert (title, caution) == ("prcc, last epoch, seeds 0, 1", "")
     assert (folder / "comparison.png").stat().st_size > 0
+
+
+def test_runs_without_times_are_reported_without_and_cameras_are_told(compare, tmp_path):
+    reproduce = importlib.import_module("reproduce")
+    run = {"commit": "abc", "test/prcc/cc/rank1": 0.5, "test/prcc/cc/mAP": 0.25}
+    reproduce.write(tmp_path / "fire2_prcc", ["method=fire2"], {"0": run})
+    page = (tmp_path / "fire2_prcc" / "README.md").read_text()
+    assert "minutes" not in page
+    assert "published numbers are of the best epoch" in page
+    reproduce.write(tmp_path / "fire2_virtual", [], {"0": {**run, "minutes": 3.0}})
+    page = (tmp_path / "fire2_virtual" / "README.md").read_text()
+    assert "3 minutes a run" in page
+    assert "best epoch" not in page
+    assert compare.was_told({**run, "cameras/prcc/known": 3, "cameras/prcc/unknown": 0})
+    assert not compare.was_told({**run, "cameras/prcc/known": 0, "cameras/prcc/unknown": 3})
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):

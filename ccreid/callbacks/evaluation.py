@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.files import Reader, read_image
 from ccreid.data.protocols import Protocol
+from ccreid.data.sample import ids
 from ccreid.data.transforms import TestTransform
 from ccreid.errors import CCReIDError, require
 from ccreid.features import AUTOCAST, evaluating, extract_features
@@ -123,6 +125,30 @@ def _rank(
         for trial, positions in enumerate(protocol.select_galleries(benchmark.gallery))
     ]
     return trials[0] if len(trials) == 1 else RepeatedResults(tuple(trials))
+
+
+def camera_counts(method: Method, benchmark: Benchmark, told: bool = True) -> dict[str, int]:
+    """Return of how many test images a method that uses cameras knew the camera.
+
+    Args:
+        method: was evaluated.
+        benchmark: on its query and gallery.
+        told: whether it was told the cameras, see `evaluate_method`.
+
+    Returns:
+        `known` and `unknown`, numbers of images; nothing of a method that uses no cameras.
+    """
+    if not method.uses_camera:
+        return {}
+    camid = torch.from_numpy(ids((*benchmark.query, *benchmark.gallery), "camid"))
+    with evaluating(method), torch.no_grad():
+        known = int(method.knows_camera(camid.to(method.device)).sum()) if told else 0
+    return {"known": known, "unknown": len(camid) - known}
+
+
+def flat_cameras(counts: Mapping[str, int], benchmark: str) -> dict[str, int]:
+    """Return `cameras/{benchmark}/known` and `unknown`, for `metrics.json`."""
+    return {f"cameras/{benchmark}/{name}": count for name, count in counts.items()}
 
 
 def flat_metrics(results: Results, benchmark: str, split: str = "test") -> dict[str, float]:

@@ -95,6 +95,7 @@ class ReIDDataModule(LightningDataModule):
         wanted = f"one of {', '.join(ON_DAMAGED)}"
         require(on_damaged in ON_DAMAGED, "data.on_damaged", on_damaged, wanted)
         self.notes: list[str] = []
+        listed = benchmark.train
         if on_damaged == "leave_out":
             benchmark, note = leave_out_damaged(benchmark)
             self.notes += [note] if note else []
@@ -122,7 +123,7 @@ class ReIDDataModule(LightningDataModule):
             self.notes += self.parsing.require(self.train).sentences()
             self.train = tuple(self.parsing.usable(self.train))
         if "captions" in requires:
-            self.captions = CaptionStore(benchmark, **(captions or {}))
+            self.captions = CaptionStore(benchmark, listed=listed, **(captions or {}))
             self.notes.append(self.captions.describe())
         self.train_pid = contiguous_labels(ids(self.train, "pid"))
         self.train_clothes_id = contiguous_labels(ids(self.train, "clothes_id"))

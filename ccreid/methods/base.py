@@ -47,7 +47,7 @@ class Method(LightningModule, ABC):
 
     requires: ClassVar[frozenset[str]] = frozenset()
     does_without: ClassVar[Mapping[str, str]] = {}
-    uses_camera: ClassVar[bool] = False
+    uses_camera: bool = False
     backbone: Backbone
 
     def __init__(
@@ -76,6 +76,10 @@ class Method(LightningModule, ABC):
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted loss terms by name; their sum is minimised."""
+
+    def knows_camera(self, camid: Tensor) -> Tensor:
+        """Return for which of the cameras [B] `embed` gives other features, [B] bool."""
+        return torch.zeros_like(camid, dtype=torch.bool)
 
     def clusters(self) -> Tensor | None:
         """Return the cluster of every train image, [N], of a method that has mined them."""

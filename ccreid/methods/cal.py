@@ -68,6 +68,7 @@ class CAL(Method):
         require(scale > 0, "method.scale", scale, "above 0")
         require(0 <= epsilon <= 1, "method.epsilon", epsilon, "between 0 and 1")
         require(triplet_weight >= 0, "method.triplet_weight", triplet_weight, "at least 0")
+        require(margin >= 0, "method.margin", margin, "at least 0")
         require(pooling in POOLINGS, "method.pooling", pooling, f"one of {', '.join(POOLINGS)}")
         self.backbone = backbone
         self.pool, times = POOLINGS[pooling]

@@ -67,7 +67,6 @@ class DIFFER(Method):
     does_without: ClassVar[Mapping[str, str]] = {
         "cameras": "Without cameras: method.camera_factor=0"
     }
-    uses_camera: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -110,7 +109,9 @@ class DIFFER(Method):
         self.backbone = backbone
         if reset_final_norm:
             forget_final_norm(backbone.network)
+        backbone.train_for_vector()
         self.cameras = CameraEmbedding(num_cameras, backbone.shift_dim, camera_factor)
+        self.uses_camera = camera_factor > 0 and num_cameras > 0
         width = backbone.num_features
         self.classifier = nn.Linear(width, num_identities)
         nn.init.trunc_normal_(self.classifier.weight, std=0.02 * 0.001)  # as the released code
@@ -133,6 +134,10 @@ class DIFFER(Method):
             camid = torch.full((len(images),), -1, device=images.device)
         feature: Tensor = self.backbone(images, self.cameras(camid), pooled=True)
         return feature.mean(dim=1) if feature.ndim == 3 else feature  # a clip: over its frames
+
+    def knows_camera(self, camid: Tensor) -> Tensor:
+        """Return which of the cameras [B] it was trained with, [B] bool."""
+        return self.cameras.knows(camid)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return `id`, `triplet` and one term per perspective, named after it.
@@ -186,7 +191,10 @@ class DIFFER(Method):
         return [{"params": weights}, {"params": biases}]
 
     def on_fit_start(self) -> None:
-        """Make sure that the camera embedding has a row for every camera of the train split."""
+        """Make sure that the camera embedding has rows for the train split's cameras, and no other.
+
+        The rows of the numbers between them become zeros: at test these are unknown cameras.
+        """
         camid = ids(self.datamodule.train, "camid")
         rows = len(self.cameras.table)
         if camid.min() < -1 or camid.max() >= rows:
@@ -195,6 +203,7 @@ class DIFFER(Method):
                 f"has rows for 0 to {rows - 1}, and -1 is an unknown camera. Renumber the cameras, "
                 "or begin a new run if this one was begun with other data."
             )
+        self.cameras.forget_all_but(torch.from_numpy(camid))
 
     def on_train_epoch_start(self) -> None:
         """Set the gradient reversal's strength of this epoch."""
@@ -213,8 +222,8 @@ class DIFFER(Method):
         require(self.temperature > 0, "method.temperature", self.temperature, "above 0")
         require(hidden_dim >= 1, "method.hidden_dim", hidden_dim, "at least 1")
         require(bias_lr_factor > 0, "method.bias_lr_factor", bias_lr_factor, "above 0")
-        soft_or_number = self.margin == "soft" or not isinstance(self.margin, str)
-        require(soft_or_number, "method.margin", self.margin, "soft, or a distance")
+        fits = self.margin == "soft" if isinstance(self.margin, str) else self.margin >= 0
+        require(fits, "method.margin", self.margin, "soft, or a distance, at least 0")
         for name, value, choices in (
             ("distance", self.distance, ("euclidean", "cosine")),
             ("targets", self.targets, ("instance", "identity")),

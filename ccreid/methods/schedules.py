@@ -69,10 +69,12 @@ def warmup_cosine(
         final_factor: the last epoch's learning rate over b₀, the same for all groups.
 
     Raises:
-        ConfigError: fewer than one epoch, a negative warm-up, or no learning rate.
+        ConfigError: fewer than one epoch, or a learning rate that is negative or none.
     """
     require(epochs >= 1, "method.scheduler.epochs", epochs, "at least 1")
     require(warmup_epochs >= 0, "method.scheduler.warmup_epochs", warmup_epochs, "at least 0")
+    require(warmup_lr >= 0, "method.scheduler.warmup_lr", warmup_lr, "at least 0")
+    require(final_factor >= 0, "method.scheduler.final_factor", final_factor, "at least 0")
     rate = optimizer.defaults["lr"]
     require(rate > 0, "method.optimizer.lr", rate, "above 0 for this schedule")
     final: float = final_factor * rate

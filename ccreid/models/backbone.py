@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,7 +77,8 @@ class Backbone(nn.Module):
             ) from error
         if last_stride == 1:
             _remove_last_stride(network, name, probe)
-        feature_map = _freeze_unused(network, probe)
+        feature_map = _freeze_unused(network, partial(_feature_map, network, probe))
+        self._probe_size = probe.shape[2:]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.train().to(memory_format=self.memory_format)
         self.num_features = feature_map.shape[1]
@@ -89,6 +91,17 @@ class Backbone(nn.Module):
             fits = len(chosen) == 3 and (statistic == "mean" or min(chosen) > 0)
             require(fits, f"backbone.{statistic}", own, "red, green and blue; a deviation above 0")
             self.register_buffer(statistic, _per_channel(chosen), persistent=False)
+
+    def train_for_vector(self) -> None:
+        """Train what the vector depends on, and freeze all else; at first this holds of the map.
+
+        The two differ where a class token has blocks of its own, which only the vector depends on.
+        """
+        if has_tokens(self.network):
+            probe = self.mean.new_zeros(1, 3, *self._probe_size)
+            self.network.requires_grad_(True).eval()
+            _freeze_unused(self.network, partial(token_feature, self.network, probe))
+            self.network.train()
 
     def forward(self, images: Tensor, shift: Tensor | None = None, pooled: bool = False) -> Tensor:
         """Return the feature map or, if `pooled`, one vector per image.
@@ -147,15 +160,15 @@ def _feature_map(network: Any, images: Tensor) -> Tensor:
     return features
 
 
-def _freeze_unused(network: nn.Module, probe: Tensor) -> Tensor:
+def _freeze_unused(network: nn.Module, output: Callable[[], Tensor]) -> Tensor:
     with torch.enable_grad():
-        feature_map = _feature_map(network, probe)
+        features = output()
     parameters = list(network.parameters())
-    gradients = torch.autograd.grad(feature_map.sum(), parameters, allow_unused=True)
+    gradients = torch.autograd.grad(features.sum(), parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
             parameter.requires_grad_(False)
-    return feature_map.detach()
+    return features.detach()
 
 
 @torch.no_grad()

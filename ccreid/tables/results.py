@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.console import Group
 from rich.markup import escape
@@ -61,14 +61,21 @@ def metrics_table(
     return table
 
 
-def camera_note(benchmarks: Sequence[str]) -> str:
-    """Return the sentence that belongs to results for which a method was told the cameras."""
-    if not benchmarks:
-        return "No image's camera was given to the network: its training knew other cameras."
+def camera_note(benchmark: str, known: int, unknown: int) -> str:
+    """Return the sentence that belongs to results of a method that uses cameras.
+
+    Args:
+        benchmark: its name.
+        known: test images whose camera the network was told and had been trained with.
+        unknown: all others.
+    """
+    if not known:
+        return f"The network was told no camera of {benchmark}: it was trained with others."
+    others = f" {unknown:,} images are of cameras that it was not trained with." if unknown else ""
     return (
-        f"The network was told the camera of every image ({', '.join(benchmarks)}): these numbers "
-        "do not compare with those of methods that see images alone (method.camera_factor=0 trains "
-        "without)."
+        f"The network was told the camera of {known:,} of {known + unknown:,} images "
+        f"({benchmark}): these numbers do not compare with those of methods that see images alone "
+        f"(method.camera_factor=0 trains without).{others}"
     )
 
 

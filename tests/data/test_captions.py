@@ -1,6 +1,7 @@
 """Captions from every source; what an image's features should be is known in closed form."""
 
 import json
+from copy import copy
 
 import numpy as np
 import pytest
@@ -294,6 +295,17 @@ def test_texts_of_images_outside_the_train_split_do_not_count(prcc, tmp_path):
     assert open_own(prcc, tmp_path).dim == 3
 
 
+def test_images_that_were_left_out_do_not_change_the_features_of_the_others(prcc, tmp_path):
+    write_own(prcc, tmp_path)
+    fewer = copy(prcc)
+    fewer.train = prcc.train[1:]
+    with pytest.raises(DataError, match="features of other texts"):
+        open_own(fewer, tmp_path)
+    some, every = open_own(fewer, tmp_path, listed=prcc.train), open_own(prcc, tmp_path)
+    for sample in fewer.train:
+        assert torch.equal(some.get(sample), every.get(sample))
+
+
 def test_features_of_another_dimension_are_refused(prcc, tmp_path):
     captions = write_own(prcc, tmp_path)
     short = encode(captions, Lengths())[:-1]
@@ -307,7 +319,8 @@ def test_missing_or_damaged_features_say_how_to_make_them(prcc, tmp_path):
     with pytest.raises(DataError, match="holds features by lengths"):
         open_own(prcc, tmp_path, encoder="minilm")
     (tmp_path / "lengths.safetensors").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="no file of text features"):
+    command = rf"encode_text data=prcc folder={tmp_path} encoder=<tfidf"
+    with pytest.raises(DataError, match=rf"no file of text features(.|\n)*{command}"):
         open_own(prcc, tmp_path)
     (tmp_path / "captions.jsonl").unlink()
     with pytest.raises(DataError, match=r"python -m ccreid\.caption"):

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from ccreid.build import build_datamodule, build_method, build_trainer, instantiate
-from ccreid.errors import DataError
+from ccreid.errors import ConfigError, DataError
 from ccreid.losses import clothes_adversarial_loss
 
 
@@ -18,6 +18,11 @@ def example(tiny_config, **settings):
     method.log = lambda *args, **kwargs: None
     method.on_fit_start()
     return method, data
+
+
+def test_a_negative_margin_is_refused(tiny_config):
+    with pytest.raises(ConfigError, match=r"method\.margin=-3"):
+        example(tiny_config, margin=-3)
 
 
 def batch_of(data, size=8):

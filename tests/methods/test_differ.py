@@ -236,6 +236,8 @@ def test_a_training_camera_without_a_row_is_refused(camids, said):
         method.on_fit_start()
     train[:] = [Sample("a.jpg", pid=0, camid=camid) for camid in (-1, 0, 2)]
     method.on_fit_start()
+    known = method.eval().knows_camera(torch.tensor([-1, 0, 1, 2, 3]))
+    assert known.tolist() == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +248,7 @@ def test_a_training_camera_without_a_row_is_refused(camids, said):
         ({"heads": "clip"}, "method.heads"),
         ({"hidden_dim": 0}, "method.hidden_dim"),
         ({"margin": "sofft"}, "method.margin"),
+        ({"margin": -1.0}, "method.margin"),
         ({"distance": "manhattan"}, "method.distance"),
         ({"reversal_strength": -1.0}, "method.reversal_strength"),
         ({"reversal_schedule": "sigmoid"}, "method.reversal_schedule"),

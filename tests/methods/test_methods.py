@@ -35,6 +35,20 @@ def runs(tmp_path_factory):
     return results
 
 
+def test_results_say_of_how_many_images_the_camera_was_known(runs, tiny_config, capsys):
+    told = {
+        method: {k: v for k, v in run.metrics.items() if k.startswith("cameras/")}
+        for method, run in runs.items()
+    }
+    known = {"cameras/virtual/known": 640, "cameras/virtual/unknown": 0}
+    assert told == {method: known if method == "differ" else {} for method in METHODS}
+    written = json.loads((runs["differ"].output_dir / "metrics.json").read_text())
+    assert known.items() <= written.items()
+    blind = train(tiny_config(*overrides("differ"), "method.camera_factor=0"))
+    assert not any(key.startswith("cameras/") for key in blind.metrics)
+    assert "told the camera" not in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_leaves_everything_in_its_folder(runs, method):
     result = runs[method]

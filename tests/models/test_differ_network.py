@@ -291,3 +291,29 @@ def test_the_camera_table():
         cameras(torch.tensor([0.0, 1.0]))
     with pytest.raises(ConfigError, match="camera_factor"):
         CameraEmbedding(3, 4, factor=-1.0)
+    with pytest.raises(DataError, match="Number the cameras from 0"):
+        CameraEmbedding(20261120163000, 4)
+
+
+def test_a_camera_that_was_not_trained_with_is_unknown():
+    cameras = CameraEmbedding(4, 6).eval()
+    kept = cameras.table[[0, 2]].clone()
+    asked = torch.tensor([-1, 0, 1, 2, 3, 4])
+    assert cameras.knows(asked).tolist() == [False, True, True, True, True, False]
+    cameras.forget_all_but(torch.tensor([2, -1, 0, 2]))
+    assert cameras.knows(asked).tolist() == [False, True, False, True, False, False]
+    assert torch.equal(cameras.table[[0, 2]], kept)
+    optimizer = torch.optim.AdamW(cameras.parameters(), lr=0.1, weight_decay=0.1)
+    cameras(torch.tensor([0, 2])).square().sum().backward()
+    optimizer.step()
+    assert cameras.knows(asked).tolist() == [False, True, False, True, False, False]
+
+
+def test_blocks_of_the_class_token_alone_are_trained_where_the_vector_is():
+    backbone = Backbone("xcit_nano_12_p16_224", "none", last_stride=None)
+    named = dict(backbone.network.named_parameters())
+    of_class = {name for name in named if name.startswith("cls_")}
+    assert {name for name, p in named.items() if not p.requires_grad} == of_class
+    backbone.train_for_vector()
+    assert all(p.requires_grad for p in named.values())
+    assert backbone.network.training

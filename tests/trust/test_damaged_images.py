@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from ccreid.annotation.endpoint import EndpointCaptioner
+from ccreid.caption import caption
+from ccreid.config import compose
 from ccreid.data.benchmarks.base import SplitCount
 from ccreid.data.benchmarks.ccvid import CCVID
 from ccreid.data.benchmarks.folder import Folder
+from ccreid.data.captions.files import read_captions
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.sample import ids
 from ccreid.data.transforms import TestTransform, TrainTransform
@@ -48,6 +52,26 @@ def damage_inside(path):
 def datamodule(benchmark, **settings):
     transforms = TrainTransform(32, 16), TestTransform(32, 16)
     return ReIDDataModule(benchmark, *transforms, 2, 4, workers=0, **settings)
+
+
+def test_captions_are_made_of_what_is_left(root, tmp_path, monkeypatch, capsys):
+    damaged = damage(root / "train" / "Bo" / "c1_a_1.jpg")
+    monkeypatch.setattr(
+        EndpointCaptioner, "answer", lambda self, images, prompt: ["a person"] * len(images)
+    )
+    command = [
+        "data=folder",
+        f"data.root={root}",
+        *(f"data.benchmark.{name}={value!r}" for name, value in PATTERNS.items()),
+        "captioner=endpoint",
+        "captioner.model=tiny",
+        f"folder={tmp_path / 'text'}",
+    ]
+    with pytest.raises(DataError, match="not a whole image"):
+        caption(compose("caption", command))
+    path = caption(compose("caption", [*command, "data.on_damaged=leave_out"]))
+    assert str(damaged) in capsys.readouterr().out.replace("\n", "")
+    assert len(read_captions(path)) == 23
 
 
 def drawn(data, epochs=3):

@@ -89,7 +89,7 @@ def write_features(
 
 
 def stored_features(
-    folder: Path, encoder: str, captions: Captions, samples: Sequence[Sample]
+    folder: Path, encoder: str, captions: Captions, samples: Sequence[Sample], benchmark: str
 ) -> CaptionFeatures:
     """Read the features that `write_features` wrote for these captions.
 
@@ -98,18 +98,22 @@ def stored_features(
         encoder: the name of the file.
         captions: the texts as they are now.
         samples: the images to look up.
+        benchmark: its name, for what to do about an error.
 
     Raises:
         DataError: there is no such file, or it holds features of other texts.
     """
     path = folder / f"{encoder}.safetensors"
-    again = f"Write it again: python -m ccreid.encode_text folder={folder}"
+    command = (
+        f"python -m ccreid.encode_text data={benchmark} folder={folder} "
+        "encoder=<tfidf, minilm or open_clip>"
+    )
+    again = f"Write it again: {command}"
     if not path.is_file():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors")))
         raise DataError(
             f"There is no {path}; {folder} holds features by {found or 'no encoder'}.\n"
-            f"Choose one with data.captions.encoder=<name>, or make them: python -m "
-            f"ccreid.encode_text folder={folder} encoder=<tfidf, minilm or open_clip>"
+            f"Choose one with data.captions.encoder=<name>, or make them:\n{command}"
         )
     try:
         with safe_open(path, framework="numpy") as file:

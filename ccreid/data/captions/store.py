@@ -38,6 +38,8 @@ class CaptionStore:
 
     Args:
         benchmark: whose train images to describe.
+        listed: the train images that the texts on disk may be of; None means those of `benchmark`.
+            Features on disk belong to all of these texts, however many images were left out since.
         biometric: the perspective of row 0.
         non_biometric: the perspectives of rows 1 to K.
         layout: `benchmark` (the texts that come with it, encoded now), `ccreid` (our files:
@@ -68,6 +70,7 @@ class CaptionStore:
         encoder: str = "tfidf",
         summary: bool = False,
         max_missing: float = 0.0,
+        listed: Sequence[Sample] | None = None,
     ) -> None:
         require(layout in LAYOUTS, "data.captions.layout", layout, f"one of {', '.join(LAYOUTS)}")
         require(0 <= max_missing < 1, "data.captions.max_missing", max_missing, "in [0, 1)")
@@ -84,7 +87,7 @@ class CaptionStore:
             )
         self._index = {sample.path: row for row, sample in enumerate(benchmark.train)}
         source = captions_folder(folder, benchmark)
-        features = _read(layout, source, encoder, summary, benchmark)
+        features = _read(layout, source, encoder, summary, benchmark, listed or benchmark.train)
         self.encoder = features.encoder
         rows = self._chosen_rows(features)
         absent = (rows < 0).any(axis=1)
@@ -138,14 +141,19 @@ class CaptionStore:
 
 
 def _read(
-    layout: str, folder: Path, encoder: str, summary: bool, benchmark: Benchmark
+    layout: str,
+    folder: Path,
+    encoder: str,
+    summary: bool,
+    benchmark: Benchmark,
+    listed: Sequence[Sample],
 ) -> CaptionFeatures:
     if layout == "differ":
         return released_features(folder, encoder, benchmark.train, summary)
     if layout == "benchmark":
         return computed_features(benchmark_captions(benchmark), encoder, benchmark.train)
-    captions = of_images(read_captions(folder / TEXTS), benchmark.train)
-    return stored_features(folder, encoder, captions, benchmark.train)
+    captions = of_images(read_captions(folder / TEXTS), listed)
+    return stored_features(folder, encoder, captions, benchmark.train, benchmark.name)
 
 
 def _compact(table: NDArray[np.float32], rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
