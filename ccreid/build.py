@@ -21,7 +21,7 @@ from ccreid.features import evaluating
 from ccreid.methods.base import Method
 from ccreid.runs.checkpoint_io import WholeCheckpointIO
 from ccreid.settings.kinds import require_arguments
-from ccreid.settings.targets import class_of
+from ccreid.settings.targets import class_of, require_allowed
 
 LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -34,6 +34,7 @@ def instantiate(node: Any, **arguments: Any) -> Any:
             the arguments do not fit.
     """
     require_arguments(node)
+    require_allowed(arguments)  # Hydra reads them as it reads the node
     try:
         return hydra_instantiate(node, **arguments)
     except InstantiationException as error:
@@ -91,6 +92,8 @@ def method_class(cfg: DictConfig) -> type[Method]:
         ConfigError: there is none, or it may not be used.
     """
     cls: type[Method] = class_of(cfg.method)
+    if not issubclass(cls, Method):
+        raise ConfigError(f"method._target_={cfg.method._target_} is no method, see ccreid.methods")
     return cls
 
 

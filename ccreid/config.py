@@ -178,19 +178,37 @@ def _settings(config_name: str) -> list[str]:
     return [*(f"{name}=???" for name in needed), *(n for n in names if n not in needed)]
 
 
+def _typed_values(overrides: Sequence[str]) -> dict[str, str]:
+    """Return what is typed, quotes and references resolved; what Hydra will refuse is left out."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    values = {}
+    for text in overrides:
+        with suppress(HydraException, OmegaConfBaseException, ValueError):
+            override = OverridesParser.create().parse_override(text)
+            value = OmegaConf.create({"value": override.value()}).value
+            if value is not None:
+                values[override.key_or_group] = str(value)
+    return values
+
+
 def _require_usable_folder(overrides: Sequence[str]) -> None:
     """Refuse a folder before Hydra, which would show a traceback, writes into it."""
     from ccreid.runs.jobs import goes_on_in, require_usable
 
     if {"RANK", "LOCAL_RANK", "NODE_RANK"} & set(os.environ):
         return  # the first process may have begun
-    typed = dict(text.partition("=")[::2] for text in overrides)
-    folder = typed.get("hydra.run.dir", "outputs").strip("\"'")
-    goes_on = goes_on_in(Path(folder), typed.get("resume", "null").strip("\"'"))
-    require_usable(Path(folder), resumed=goes_on or "hydra.run.dir" not in typed)
-    if "hydra.run.dir" in typed:
-        with _alone_in(Path(folder)):
-            pass  # Hydra would write its files over those of the run that is going on
+    typed = _typed_values(overrides)
+    if typed.get("hydra.run.dir") is None:
+        require_usable(Path("outputs"), resumed=True)  # the folder of all runs
+        return
+    folder = Path(typed["hydra.run.dir"])
+    require_usable(folder, resumed=goes_on_in(folder, typed.get("resume")))
+    with _alone_in(folder):
+        pass  # Hydra would write its files over those of the run that is going on
 
 
 def _folder_of_a_later_rank(overrides: Sequence[str]) -> list[str]:

@@ -10,17 +10,24 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from ccreid.build import build_method
+from ccreid.checkpoints.admission import admitted_config, admitted_sizes, admitted_weights
 from ccreid.checkpoints.exported import SUFFIX, read_exported
 from ccreid.data.benchmarks.base import Benchmark
 from ccreid.errors import CheckpointError, ConfigError, require
 from ccreid.methods.base import Method
 from ccreid.runs.jobs import changed_settings, flat
-from ccreid.settings.targets import class_of, require_allowed
+from ccreid.settings.targets import class_of
 
-_DECISIVE_OF_TRAINER = ("accumulate_grad_batches", "gradient_clip_val", "sync_batchnorm")
+_FREE_OF_TRAINER = (
+    *("_target_", "max_epochs", "default_root_dir", "log_every_n_steps", "profiler"),
+    *("accelerator", "devices", "num_nodes", "strategy"),  # the number of processes counts
+    *("enable_progress_bar", "enable_model_summary", "enable_checkpointing"),
+)
+"""What may be other when a run goes on; all else of the trainer may change what is trained."""
 _DECISIVE_CALLBACKS = (
     *("WeightAveraging", "EMAWeightAveraging", "StochasticWeightAveraging"),
     *("GradientAccumulationScheduler", "BackboneFinetuning", "LambdaCallback"),
@@ -59,9 +66,7 @@ class Checkpoint:
             CheckpointError: the weights do not fit the method of this version of the library.
         """
         config = self.config.copy()
-        for owner in (config, config.method):  # its references are resolved: each has its own
-            if "backbone" in owner:
-                owner.backbone.weights = "none"  # they come from the checkpoint
+        _without_weights(config)  # they come from the checkpoint
         method = build_method(config, self.sizes)
         drawn = method.state_dict()
         absent = {name: drawn[name] for name in self.left_out or () if name in drawn}
@@ -146,6 +151,15 @@ class Checkpoint:
             )
 
 
+def _without_weights(node: Any) -> None:
+    """Let every backbone below a node begin without weights of its own."""
+    if isinstance(node, DictConfig):
+        if str(node.get("_target_")).endswith(".Backbone"):
+            node.weights = "none"
+        for name in node:
+            _without_weights(node.get(name))
+
+
 def filled_in(asked: DictConfig, own: DictConfig) -> dict[str, Any]:
     """Return the settings asked for, and the run's own where these are null."""
     return {str(key): own[key] if value is None else value for key, value in asked.items()}
@@ -169,7 +183,9 @@ def _decisive(config: Any) -> dict[str, Any]:
     """The settings that decide a result; where files lie and who watches or reads does not."""
     names = ("method", "backbone", "data", "input", "seed", "precision")
     kept = {name: dict(config[name]) if name == "data" else config[name] for name in names}
-    kept["trainer"] = {name: config["trainer"].get(name) for name in _DECISIVE_OF_TRAINER}
+    trainer = config["trainer"]
+    kept["trainer"] = {k: v for k, v in trainer.items() if k not in _FREE_OF_TRAINER}
+    kept["trainer"]["processes"] = _processes(trainer)
     kept["callbacks"] = {
         name: callback
         for name, callback in config["callbacks"].items()
@@ -181,6 +197,14 @@ def _decisive(config: Any) -> dict[str, Any]:
         for name in _PLACES:
             node.pop(name, None)
     return kept
+
+
+def _processes(trainer: Mapping[str, Any]) -> int | str:
+    """Return how many processes share a batch, or what is written where that is not a number."""
+    devices = trainer.get("devices", 1)
+    on_node = len(devices) if isinstance(devices, list) else devices
+    counts = type(on_node) is int and on_node >= 0
+    return on_node * trainer.get("num_nodes", 1) if counts else f"{devices} devices"
 
 
 def decisive_settings(config: DictConfig) -> list[str]:
@@ -221,10 +245,40 @@ def load_checkpoint(path: Path | str, allow_targets: Sequence[str] = ()) -> Chec
             f"No checkpoint at {path.absolute()}. "
             "A run writes <run folder>/checkpoints/last.ckpt after every epoch."
         )
+    try:
+        return _read(path, allow_targets)
+    except (KeyError, TypeError, AttributeError, ValueError, OmegaConfBaseException) as error:
+        lacks = type(error) is KeyError
+        reason = f"it lacks {error}" if lacks else str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{path} is not what ccreid writes ({reason}): another version wrote it, or it was "
+            "altered. Take another file."
+        ) from None
+
+
+def _read(path: Path, allow_targets: Sequence[str]) -> Checkpoint:
+    """Read a file of either kind; what is odd about its content raises what it raises."""
     if path.suffix == SUFFIX:
         file = read_exported(path)
-        config = _admitted(file.config, allow_targets, path)
-        return Checkpoint(path, config, file.sizes, 0, file.tensors, tuple(file.left_out))
+        config = admitted_config(file.config, allow_targets)
+        sizes = admitted_sizes(file.sizes)
+        return Checkpoint(path, config, sizes, 0, file.tensors, tuple(file.left_out))
+    content = _plain_content(path)
+    own = content["ccreid"]
+    # Lightning's "epoch" differs between a checkpoint at an epoch's end and one after fit.
+    epoch = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return Checkpoint(
+        path=path,
+        config=admitted_config(own["config"], allow_targets),
+        sizes=admitted_sizes(own["sizes"]),
+        epoch=int(epoch),
+        state_dict=admitted_weights(content["state_dict"]),
+        train_list=str(own.get("train_list", "")),
+    )
+
+
+def _plain_content(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds: tensors and plain containers, ccreid's own among them."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -242,31 +296,7 @@ def load_checkpoint(path: Path | str, allow_targets: Sequence[str] = ()) -> Chec
             f"{path} was not written by ccreid. Weights of other projects can start a training "
             "as backbone.weights=<file>."
         )
-    try:
-        own = content["ccreid"]
-        return Checkpoint(
-            path=path,
-            config=_admitted(own["config"], allow_targets, path),
-            sizes=own["sizes"],
-            # Lightning's "epoch" differs between a checkpoint at an epoch's end and one after fit.
-            epoch=content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
-            state_dict=content["state_dict"],
-            train_list=own.get("train_list", ""),
-        )
-    except KeyError as error:
-        raise CheckpointError(
-            f"{path} lacks {error}: it was written by another version of ccreid, or altered."
-        ) from None
-
-
-def _admitted(values: Any, allow_targets: Sequence[str], path: Path) -> DictConfig:
-    """Make a config of a file's settings; it allows itself nothing and refers to nothing."""
-    if not isinstance(values, dict) or "${" in repr(values):
-        raise CheckpointError(f"{path}: its config is not what ccreid writes. Take another file.")
-    config = OmegaConf.create(values)
-    config.allow_targets = allow_targets
-    require_allowed(config["method"])
-    return config
+    return content
 
 
 def _short(target: str) -> str:

@@ -101,8 +101,11 @@ def read_exported(path: Path) -> Exported:
                 f"{path} was altered or damaged after it was written: {name} is {found}, and the "
                 f"file says {texts.get(name)}. Get it again."
             )
-    told = {name: json.loads(texts[name]) for name in _JSON}
-    return Exported(method=texts["method"], **told, tensors=tensors)
+    try:
+        told = {name: json.loads(texts[name]) for name in _JSON}
+        return Exported(method=texts["method"], **told, tensors=tensors)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} lacks one of its texts ({error}). Get it again.") from None
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -20,7 +20,7 @@ SMALL = 2**20
 _ELSEWHERE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\x00")
 
 
-def require_safe_members(archive: ZipFile, path: Path | str) -> None:
+def require_safe_members(archive: ZipFile, path: Path | str, largest: int = LARGEST_MEMBER) -> None:
     """Look at the names and declared sizes of all members; nothing is unpacked.
 
     Unpacking ends at the declared size (`zipfile` sees to that), so the bound holds for what is
@@ -29,14 +29,17 @@ def require_safe_members(archive: ZipFile, path: Path | str) -> None:
     Args:
         archive: the open archive.
         path: its file, for the message.
+        largest: bytes that a member may unpack to; None means `LARGEST_MEMBER`.
 
     Raises:
         DataError: a member's name leads out of the archive, is there twice or is a link, or the
-            member unpacks to more than `LARGEST_MEMBER` bytes or `LARGEST_RATIO` times its size.
+            member unpacks to more than `largest` bytes or `LARGEST_RATIO` times its size.
     """
     seen: set[str] = set()
     for member in archive.infolist():
-        fault = _fault(member) or ("is there twice" if member.filename in seen else "")
+        fault = _fault(member, largest or LARGEST_MEMBER) or (
+            "is there twice" if member.filename in seen else ""
+        )
         seen.add(member.filename)
         if fault:
             raise DataError(
@@ -45,14 +48,14 @@ def require_safe_members(archive: ZipFile, path: Path | str) -> None:
             )
 
 
-def _fault(member: ZipInfo) -> str:
+def _fault(member: ZipInfo, largest: int) -> str:
     """Return what is wrong with a member, or nothing."""
     if _ELSEWHERE.search(member.orig_filename):
         return "has a name that leads out of the archive"
     if stat.S_ISLNK(member.external_attr >> 16):
         return "is a link"
-    if member.file_size > LARGEST_MEMBER:
-        return f"unpacks to {member.file_size:,} bytes, and {LARGEST_MEMBER:,} are allowed"
+    if member.file_size > largest:
+        return f"unpacks to {member.file_size:,} bytes, and {largest:,} are allowed"
     if member.file_size > max(SMALL, LARGEST_RATIO * member.compress_size):
         return f"unpacks to more than {LARGEST_RATIO} times its size, as a zip bomb does"
     return ""

@@ -170,7 +170,8 @@ def goes_on_in(folder: Path, resume: str | None) -> bool:
     """Return whether the run that is gone on with is the one whose folder this is."""
     if resume in (None, "null", AUTO):
         return resume == AUTO
-    return folder.resolve() in Path(resume).expanduser().resolve().parents
+    place = Path(resume).expanduser().resolve().parent
+    return place in (folder.resolve(), (folder / LAST_CHECKPOINT).resolve().parent)
 
 
 def require_usable(folder: Path, resumed: bool = False) -> None:

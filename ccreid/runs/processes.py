@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -114,6 +115,11 @@ class RankWatch:
                 self._children.append(started.pop(0))
             return list(self._children)
 
+    def was_stopped(self) -> bool:
+        """Return whether SIGTERM ended one of the ranks; this process was sent it as well, then."""
+        codes = (-signal.SIGTERM, 128 + signal.SIGTERM)
+        return any(process.poll() in codes for process in self.children())
+
     def death(self, patience: float = 0.0) -> str | None:
         """Return a sentence about the first rank that died, waiting up to `patience` seconds."""
         until = time.monotonic() + patience
@@ -137,11 +143,13 @@ class RankWatch:
         while not self._stop.wait(0.5):
             if (death := self.death()) is not None:
                 # This process may hang in a collective that never ends: no exception reaches it.
-                if self._stop.wait(2.0):
+                # Its own SIGTERM is handled when a long computation in C has ended.
+                stopped = self.was_stopped()
+                if self._stop.wait(30.0 if stopped else 2.0):
                     return
                 self._report(death)
                 self.end_children()
-                os._exit(1)
+                os._exit(128 + signal.SIGTERM if stopped else 1)
 
 
 def _cause(returncode: int) -> str:

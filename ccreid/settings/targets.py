@@ -1,8 +1,9 @@
 """What a config may build: `_target_` names this library's parts, and what the user allows.
 
 A config can come with somebody else's file, a checkpoint above all, and a `_target_` is called with
-arguments of that config's choice. So every one is looked at before anything is built. Hydra's own
-node is not meant: no verb takes it from a file.
+arguments of that config's choice. So every one is looked at before anything is built, and a file
+may name less than a command: what rebuilds a network and its images. Hydra's own node is not meant:
+no verb takes it from a file.
 """
 
 from __future__ import annotations
@@ -44,6 +45,19 @@ _NAMES = (
     "lightning.pytorch.Trainer",
 )
 
+_CLASSES_IN_FILES = (
+    "ccreid.data.benchmarks",
+    "ccreid.data.clips",
+    "ccreid.data.transforms",
+    "ccreid.methods",
+    "ccreid.models.Backbone",
+    "ccreid.models.backbone",
+    "ccreid.models.random_erasing",
+    "timm.optim",
+    "torch.optim",
+)
+"""Of these, the ones that a checkpoint's config may name."""
+
 _DOTTED_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -64,6 +78,25 @@ def require_allowed(node: Any) -> None:
         node = OmegaConf.to_container(node, resolve=True)
     for key, target in _targets(node, prefix):
         _find(key, target, allowed)
+
+
+def require_allowed_in_file(node: DictConfig) -> None:
+    """Refuse a node of a checkpoint's config that names more than a checkpoint has to.
+
+    What writes files, talks to servers or watches a training is no part of a network.
+
+    Raises:
+        ConfigError: a `_target_` is not allowed, or there is no such thing.
+    """
+    require_allowed(node)
+    own = (*_CLASSES_IN_FILES, *_FUNCTIONS, *_allowed_by_user(node))
+    prefix = node._get_full_key(None)
+    for key, target in _targets(OmegaConf.to_container(node), prefix):
+        if not any(_is_within(target, place) for place in own):
+            raise ConfigError(
+                f"{key}={target} is nothing that a checkpoint may build. Take a file that ccreid "
+                f"wrote, or, if you trust it, allow_targets=[{target}]"
+            )
 
 
 def class_of(node: DictConfig) -> type[Any]:

@@ -33,6 +33,10 @@ def require_possible(cfg: DictConfig) -> None:
     require_sound(cfg)
     for node in (cfg.method, cfg.data.benchmark):
         require_arguments(node)
+    strategy = str(cfg.trainer.get("strategy"))
+    fork = any(word in strategy for word in ("spawn", "fork", "notebook"))
+    wanted = "ddp or auto: processes that start the same command, which a stopped run goes on from"
+    require(not fork, "trainer.strategy", strategy, wanted)
     for name in ("throughput", "evaluation"):
         require(name in cfg.callbacks, f"callbacks.{name}", None, "there: a run needs it")
     kind: type[Benchmark] = class_of(cfg.data.benchmark)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from torch.distributed import DistError
 
 from ccreid.callbacks.loggers import finish_loggers
@@ -79,7 +80,8 @@ def fit(
     path = None if checkpoint is None else str(checkpoint)
 
     def started() -> list[subprocess.Popen[bytes]]:
-        return getattr(trainer.strategy.launcher, "procs", [])
+        launcher = trainer.strategy.launcher
+        return launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else []
 
     def report_death(death: str) -> None:
         sys.stderr.write(f"{death} {_GO_ON}\n")

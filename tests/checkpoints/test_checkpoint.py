@@ -52,7 +52,7 @@ def test_files_that_are_no_whole_checkpoint(run, tmp_path):
         "cut.ckpt": "not a whole checkpoint",
         "text.ckpt": "not a whole checkpoint",
         "foreign.ckpt": "was not written by ccreid",
-        "other.ckpt": "lacks 'config'",
+        "other.ckpt": "it lacks 'loops'",
     }.items():
         with pytest.raises(CheckpointError, match=said):
             load_checkpoint(tmp_path / name)
@@ -64,6 +64,10 @@ def test_files_that_are_no_whole_checkpoint(run, tmp_path):
         ("method.optimizer.lr=0.1", "method.optimizer.lr: 0.00035 → 0.1"),
         ("backbone.name=test_resnet", "backbone.name: test_efficientnet → test_resnet"),
         ("seed=1", "seed: 0 → 1"),
+        ("trainer.limit_train_batches=2", "trainer.limit_train_batches: 1 → 2"),
+        ("+trainer.gradient_clip_algorithm=value", "trainer.gradient_clip_algorithm"),
+        ("+trainer.max_steps=5", "trainer.max_steps"),
+        ("trainer.devices=2", "trainer.processes: 1 → 2"),
         ("data.images_per_identity=8", "data.images_per_identity: 4 → 8"),
     ],
 )

@@ -1,6 +1,8 @@
 """Captions from every source; what an image's features should be is known in closed form."""
 
+import io
 import json
+import zipfile
 from copy import copy
 
 import numpy as np
@@ -173,6 +175,22 @@ def test_a_damaged_release_says_what_is_wrong(prcc, tmp_path, arrays, said):
     (tmp_path / ENCODER).mkdir()
     np.savez(tmp_path / ENCODER / "train.npz", **arrays)
     with pytest.raises(DataError, match=said):
+        open_release(prcc, tmp_path)
+
+
+def test_a_release_that_unpacks_to_much_more_or_lies_about_its_size_is_refused(prcc, tmp_path):
+    file = tmp_path / ENCODER / "train.npz"
+    file.parent.mkdir()
+    np.savez_compressed(file, data=np.zeros((2**12, 2**10)), metadata=np.array(["a"]))
+    with pytest.raises(DataError, match="as a zip bomb does"):
+        open_release(prcc, tmp_path)
+    header = io.BytesIO()
+    shape = {"descr": "<f8", "fortran_order": False, "shape": (10**13, 2)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("data.npy", header.getvalue())
+        archive.writestr("metadata.npy", header.getvalue())
+    with pytest.raises(DataError, match="plain arrays"):
         open_release(prcc, tmp_path)
 
 

@@ -11,6 +11,7 @@ from ccreid.runs.jobs import (
     FAILURE,
     METRICS,
     SETTINGS,
+    goes_on_in,
     hold,
     job_folder,
     job_settings,
@@ -194,3 +195,14 @@ def test_a_sampler_maximises_the_cloth_changing_protocol():
     assert objective({"test/v/general/mAP": 0.5}) == 0.5
     with pytest.raises(ConfigError, match="test/v/cc/mAP"):
         objective(metrics, "mAP")
+
+
+def test_a_run_goes_on_in_its_own_folder_and_not_above_it(tmp_path):
+    run = tmp_path / "run"
+    own = run / "checkpoints" / "last.ckpt"
+    assert goes_on_in(run, str(own))
+    assert goes_on_in(run, str(run / "copy.ckpt"))
+    assert goes_on_in(run, "auto")
+    assert not goes_on_in(tmp_path, str(own))
+    assert not goes_on_in(tmp_path / "other", str(own))
+    assert not any(goes_on_in(run, none) for none in (None, "null"))

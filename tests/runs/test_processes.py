@@ -42,6 +42,24 @@ def test_a_rank_that_ended_well_is_no_death():
     assert watch.death(patience=0.3) is None
 
 
+@pytest.mark.parametrize("by_handler", [True, False])
+def test_sigterm_is_known_from_other_deaths(sleepers, by_handler):
+    watch = RankWatch(lambda: sleepers_taken, report=pytest.fail)
+    sleepers_taken = list(sleepers)
+    assert not watch.was_stopped()
+    sleepers[0].kill()
+    sleepers[0].wait()
+    assert not watch.was_stopped()
+    if by_handler:
+        code = f"raise SystemExit({128 + signal.SIGTERM})"
+        sleepers_taken.append(subprocess.Popen([sys.executable, "-c", code]))
+        sleepers_taken[-1].wait()
+    else:
+        sleepers[1].terminate()
+        sleepers[1].wait()
+    assert watch.was_stopped()
+
+
 def test_a_rank_that_failed_is_named_with_its_exit_code():
     started = [subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])]
     pid = started[0].pid

@@ -28,6 +28,8 @@ IMPOSSIBLE = {
     "method=cal data=prcc trainer.max_epochs=24": "method.start_epoch=25 should be at most",
     "method=fire2 data=prcc trainer.devices=3": "3 devices cannot share the 4 identities",
     "method=fire2 data=prcc trainer.devices=[0,1,2]": "3 devices cannot share",
+    "method=fire2 data=prcc trainer.strategy=ddp_spawn": "trainer.strategy=ddp_spawn should be ddp",
+    "method=fire2 data=prcc trainer.strategy=ddp_fork": "should be ddp or auto",
     "method=fire2 data=prcc trainer.num_nodes=8": "8 devices cannot share",
     "method=fire2 data=prcc +method.optimizer.weight_decy=1": (
         "There is no setting 'method.optimizer.weight_decy': torch.optim.Adam takes"

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from ccreid.clustering import fine_grained_labels, neighbours
+from ccreid.config import _require_usable_folder
 from ccreid.data.benchmarks.folder import Folder
 from ccreid.data.datamodule import TestImages, TrainImages
 from ccreid.data.transforms import TestTransform
@@ -158,7 +159,10 @@ def test_without_faiss_the_same_clusters_are_found(monkeypatch):
         assert torch.equal(one, other)
 
 
-def test_a_second_run_in_a_folder_is_refused_and_leaves_the_first_ones_files(root, tmp_path):
+@pytest.mark.parametrize("setting", ["hydra.run.dir", "output_dir"])
+def test_a_second_run_in_a_folder_is_refused_and_leaves_the_first_ones_files(
+    setting, root, tmp_path
+):
     run = tmp_path / "run"
     (run / ".hydra").mkdir(parents=True)
     (run / ".hydra" / "overrides.yaml").write_text("- seed=7\n")
@@ -166,7 +170,7 @@ def test_a_second_run_in_a_folder_is_refused_and_leaves_the_first_ones_files(roo
     with hold(run) as free:
         assert free
         second = subprocess.run(
-            [*command, f"data.root={root}", f"hydra.run.dir={run}", "trainer=cpu"],
+            [*command, f"data.root={root}", f"{setting}={run}", "trainer=cpu"],
             capture_output=True,
             text=True,
             timeout=250,
@@ -178,6 +182,34 @@ def test_a_second_run_in_a_folder_is_refused_and_leaves_the_first_ones_files(roo
     assert "Traceback" not in second.stderr
     assert (run / ".hydra" / "overrides.yaml").read_text() == "- seed=7\n"
     assert {path.name for path in run.iterdir()} <= {".hydra", ".lock"}
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "hydra.run.dir={}",
+        "++hydra.run.dir={}",
+        "hydra.run.dir='{}'",
+        'hydra.run.dir="{}"',
+        "hydra.run.dir=${{oc.env:RUN_FOLDER}}",
+    ],
+)
+def test_a_folder_with_a_run_is_refused_before_hydra_writes_however_it_is_typed(
+    typed, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    monkeypatch.setenv("RUN_FOLDER", str(run))
+    monkeypatch.chdir(tmp_path)
+    text = typed.format(run)
+    for others in ([], [f"resume={tmp_path / 'other.ckpt'}"], ["resume=null"]):
+        with pytest.raises(ConfigError, match="hydra\\.run\\.dir=<"):
+            _require_usable_folder([text, *others])
+    _require_usable_folder([text, "resume=auto"])
+    _require_usable_folder([text, f"resume='{checkpoint}'"])
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder nobody may write into")

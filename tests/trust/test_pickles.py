@@ -110,7 +110,7 @@ def as_released_captions(path, tiny_config):
 
 
 def as_own_captions(path, tiny_config):
-    stored_features(path.parent, path.stem, {}, ())
+    stored_features(path.parent, path.stem, {}, (), "virtual")
 
 
 def as_cache(path, tiny_config):

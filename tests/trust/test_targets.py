@@ -8,9 +8,11 @@ from omegaconf import OmegaConf
 
 from ccreid.build import instantiate
 from ccreid.checkpoints.checkpoint import load_checkpoint
+from ccreid.checkpoints.exported import Exported, write_exported
+from ccreid.checkpoints.exporting import SETTINGS, load_exported
 from ccreid.config import CONF_DIR, compose, compose_benchmarks
 from ccreid.diagnose import diagnose
-from ccreid.errors import CheckpointError, ConfigError
+from ccreid.errors import CCReIDError, CheckpointError, ConfigError
 from ccreid.evaluate import evaluate
 from ccreid.export import export
 from ccreid.settings.targets import class_of, require_allowed
@@ -200,17 +202,105 @@ def test_what_a_checkpoint_names_is_looked_at_wherever_it_is_used(tmp_path):
     file = {"_target_": "pathlib.Path", "_args_": [str(victim)]}
     attack = {"_target_": "pathlib.Path.touch", "_args_": [file]}
     archive = {"_target_": "ccreid.data.benchmarks.virtual.Virtual", "archive": attack}
-    checkpoint = load_checkpoint(checkpoint_with(tmp_path / "a.ckpt", benchmark=archive))
-    asked = compose("evaluate", ["checkpoint=x"])
     with pytest.raises(ConfigError, match=r"data\.benchmark\.archive\._target_"):
-        instantiate(checkpoint.data_node(asked).benchmark)
+        load_checkpoint(checkpoint_with(tmp_path / "a.ckpt", benchmark=archive))
     assert not victim.exists()
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_sizes_are_numbers_and_no_settings(suffix, tmp_path):
+    victim = tmp_path / "victim"
+    file = {"_target_": "pathlib.Path", "_args_": [str(victim)]}
+    attack = {"_target_": "pathlib.Path.touch", "_args_": [file]}
+    path = checkpoint_with(tmp_path / "theirs.ckpt")
+    content = torch.load(path, weights_only=True)
+    content["ccreid"]["sizes"] = {"num_identities": attack}
+    if suffix == ".ckpt":
+        torch.save(content, path)
+    else:
+        path = path.with_suffix(suffix)
+        config = {name: content["ccreid"]["config"][name] for name in SETTINGS}
+        names = ("preprocessing", "left_out", "origin", "tensors")
+        empty = {name: [] if name == "left_out" else {} for name in names}
+        write_exported(path, Exported("x", config, content["ccreid"]["sizes"], **empty))
+    for read in (load_checkpoint, load_exported):
+        with pytest.raises(CheckpointError, match="its size num_identities is"):
+            read(path).build_method()
+    assert not victim.exists()
+
+
+def test_arguments_are_looked_at_like_the_node_they_are_for():
+    cfg = OmegaConf.create({"part": {"_target_": "torch.optim.Adam", "_partial_": True}})
+    with pytest.raises(ConfigError, match=r"lr\._target_=os\.system"):
+        instantiate(cfg.part, lr={"_target_": "os.system", "_args_": ["true"]})
+
+
+WRITER = "lightning.pytorch.loggers.csv_logs.ExperimentWriter"
+
+
+@pytest.mark.parametrize("part", ["method.scheduler", "data.benchmark", "data.test_transform"])
+def test_a_checkpoint_names_nothing_that_writes(part, tmp_path):
+    precious = tmp_path / "metrics.csv"
+    precious.write_text("of another run")
+    path = checkpoint_with(tmp_path / "theirs.ckpt")
+    content = torch.load(path, weights_only=True)
+    node, name = part.split(".")
+    attack = {"_target_": WRITER, "log_dir": str(tmp_path)}
+    content["ccreid"]["config"][node][name] = attack
+    torch.save(content, path)
+    with pytest.raises(ConfigError, match=rf"{part}\._target_=.* nothing that a checkpoint may"):
+        evaluate(compose("evaluate", [f"checkpoint={path}", f"output_dir={tmp_path / 'out'}"]))
+    assert precious.read_text() == "of another run"
+
+
+def test_a_method_is_a_method_and_a_benchmark_a_benchmark(tmp_path):
+    adam = {"_target_": "torch.optim.Adam"}
+    with pytest.raises(CheckpointError, match="is no benchmark"):
+        load_checkpoint(checkpoint_with(tmp_path / "a.ckpt", benchmark=adam))
+    with pytest.raises(ConfigError, match="is no method"):
+        load_checkpoint(checkpoint_with(tmp_path / "b.ckpt", method="torch.optim.Adam"))
+
+
+ODD = {
+    "ccreid": [None, [1]],
+    "ccreid.config": [None, {1: 2}],
+    "ccreid.config.seed": ["x", -1, None, torch.ones(1), "???"],
+    "ccreid.config.method": [None, "x", {}],
+    "ccreid.config.data": [None, 5, {}],
+    "ccreid.config.data.benchmark": [None, 5],
+    "ccreid.config.input": [None, 5, {}, {"height": "x", "width": 3}],
+    "ccreid.config.evaluation": [None, {}],
+    "ccreid.sizes": [None, [1], {"num_identities": "x"}, {"num_identities": -1}, {1: 1}],
+    "state_dict": [None, [1], {"a": "b"}],
+    "loops": [None, [1], {}],
+    "loops.fit_loop.epoch_progress.current.processed": ["x", None],
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(place, value) for place, values in ODD.items() for value in values]
+)
+def test_a_checkpoint_with_odd_content_is_one_error(place, value, tmp_path):
+    path = checkpoint_with(tmp_path / "a.ckpt")
+    content = torch.load(path, weights_only=True)
+    *owners, name = place.split(".")
+    node = content
+    for owner in owners:
+        node = node[owner]
+    node[name] = value
+    torch.save(content, path)
+    with pytest.raises(CCReIDError):
+        load_checkpoint(path)
+    del node[name]
+    torch.save(content, path)
+    with pytest.raises(CCReIDError):
+        load_checkpoint(path)
 
 
 def test_a_checkpoint_refers_to_nothing_outside_it(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "word")
     path = checkpoint_with(tmp_path / "a.ckpt", recipe_name="${oc.env:SECRET}")
-    with pytest.raises(CheckpointError, match="its config is not what ccreid writes"):
+    with pytest.raises(CheckpointError, match="is not what ccreid writes"):
         load_checkpoint(path)
 
 

@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccreid.data.archives import require_safe_members
 from ccreid.data.captions.features import CaptionFeatures
 from ccreid.data.captions.files import PERSPECTIVES, image_key
 from ccreid.data.sample import Sample
 from ccreid.errors import DataError, nearest
 
 FEATURES, SUMMARIES = "train.npz", "train_caption_summary_biometric.json"
+_LARGEST_ARRAY = 2**36  # bytes; features of CCVID's frames are more than a gigabyte
 _EXTENSION = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 
 
@@ -77,9 +79,11 @@ def _find(first_row: dict[str, int], sample: Sample) -> int | None:
 
 def _read_npz(path: Path) -> tuple[NDArray[np.float32], list[str]]:
     try:
+        with zipfile.ZipFile(path) as archive:
+            require_safe_members(archive, path, largest=_LARGEST_ARRAY)
         with np.load(path, allow_pickle=False) as file:
             data, names = file["data"], [str(name) for name in file["metadata"].reshape(-1)]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} is not an npz file with the plain arrays `data` and `metadata` ({error}). "
             "Pickled objects are never loaded, because they can run code; whoever trusts the file "
