@@ -31,6 +31,7 @@ from ccreid.viz.embedding import draw_embedding, project
 from ccreid.viz.person_clusters import draw_person
 from ccreid.viz.protocols import choose_protocols, draw_protocols
 from ccreid.viz.samples import outfit_numbers, outfits_in_turn, sample_picture, spread_people
+from ccreid.writing import write_whole
 
 _DOTS_PER_INCH = 120
 
@@ -184,7 +185,8 @@ def embedding(subject: Subject) -> list[Path]:
         note=how,
     )
     file = subject.folder / "embedding.png"
-    figure.savefig(file, dpi=_DOTS_PER_INCH)
+    with write_whole(file) as stream:
+        figure.savefig(stream, dpi=_DOTS_PER_INCH, format="png")
     return [file]
 
 

@@ -9,6 +9,7 @@ import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,8 @@ def write_config(cfg: DictConfig, output_dir: Path, keep_log: bool = False) -> N
         file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
     for kept in (output_dir / "metrics.csv", output_dir / METRICS) if keep_log else ():
         if kept.exists():
-            earlier = sum(1 for _ in output_dir.glob(f"metrics.*{kept.suffix}"))
-            kept.rename(output_dir / f"metrics.{earlier}{kept.suffix}")
+            names = (output_dir / f"metrics.{number}{kept.suffix}" for number in count())
+            kept.rename(next(name for name in names if not name.exists()))
 
 
 def provenance(cfg: DictConfig) -> dict[str, int | str]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_unwritable = partial(unwritable, setting="hydra.sweep.dir")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -89,7 +91,7 @@ def write_table(jobs: Sequence[Job], sweep_dir: Path) -> Path:
         values = [job.values.get(key, "") for key in keys]
         numbers = [job.metrics.get(name, "") for name in metrics]
         table.writerow([*values, job.seed, job.status, *numbers, job.folder, job.error])
-    with write_whole(path, partial(unwritable, setting="hydra.sweep.dir"), shared=True) as file:
+    with write_whole(path, _unwritable, shared=True) as file:
         file.write(text.getvalue().encode())
     return path
 
@@ -116,7 +118,8 @@ def draw_pictures(jobs: Iterable[Job], sweep_dir: Path) -> list[Path]:
                 figure = draw_curves(curves, notation(key, method), title, caution(benchmark))
                 name = "_".join([benchmark, short_key(key, keys), *words])
                 files.append(sweep_dir / f"{clean_name(name)}.png")
-                figure.savefig(files[-1], dpi=150)
+                with write_whole(files[-1], _unwritable, shared=True) as file:
+                    figure.savefig(file, dpi=150, format="png")
     return files
 
 

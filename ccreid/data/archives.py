@@ -20,7 +20,7 @@ SMALL = 2**20
 _ELSEWHERE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\x00")
 
 
-def require_safe_members(archive: ZipFile, path: Path | str, largest: int = LARGEST_MEMBER) -> None:
+def require_safe_members(archive: ZipFile, path: Path | str, largest: int | None = None) -> None:
     """Look at the names and declared sizes of all members; nothing is unpacked.
 
     Unpacking ends at the declared size (`zipfile` sees to that), so the bound holds for what is

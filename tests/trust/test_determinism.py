@@ -26,6 +26,7 @@ from tests.miniature.ltcc import write_ltcc
 from tests.miniature.nkup import write_nkup
 from tests.miniature.prcc import write_prcc
 from tests.miniature.vc_clothes import write_vc_clothes
+from tests.trust.few_people import write_few_people
 from tests.trust.file_systems import shuffled_listings
 from tests.trust.runs import SMALL, assert_same_record, record
 
@@ -112,8 +113,14 @@ def test_a_checksum_tells_lists_apart_by_content_and_order():
 
 
 @pytest.mark.slow
-def test_ranks_that_were_started_with_other_settings_stop_at_once(tmp_path, few_people):
-    """As on two nodes whose commands differ; half a minute for two processes."""
+@pytest.mark.parametrize("other", ["settings", "files"])
+def test_ranks_that_were_started_with_other_settings_stop_at_once(other, tmp_path, few_people):
+    """As on two nodes whose commands or disks differ; half a minute for two processes."""
+    more_people = f"data.archive={write_few_people(tmp_path / 'other.zip', test=3)}"
+    different, said = {
+        "settings": (["seed=0", "seed=1"], "'seed: 1' instead of 'seed: 0'"),
+        "files": ([few_people, more_people], "virtual query: rank 1 does not see"),
+    }[other]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     shared |= {"TORCHELASTIC_RUN_ID": "1", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
     ranks = [
@@ -122,7 +129,7 @@ def test_ranks_that_were_started_with_other_settings_stop_at_once(tmp_path, few_
             "method=baseline",
             "trainer=ddp_cpu",
             few_people,
-            f"seed={rank}",
+            different[rank],
             f"hydra.run.dir={tmp_path / 'run'}",
             RANK=str(rank),
             LOCAL_RANK=str(rank),
@@ -134,5 +141,5 @@ def test_ranks_that_were_started_with_other_settings_stop_at_once(tmp_path, few_
         assert code == 2, output
         text = " ".join(output.replace("│", " ").split())
         assert "rank 1 does not see what rank 0 sees" in text
-        assert "'seed: 1' instead of 'seed: 0'" in text
+        assert said in text
     assert not list(tmp_path.rglob("*.ckpt"))

@@ -1,6 +1,7 @@
 """A run that is stopped and gone on with is the run that was never stopped, bit for bit."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 
 from ccreid import list_methods
+from ccreid.checkpoints.checkpoint import load_checkpoint
 from ccreid.config import compose
 from ccreid.errors import ConfigError
 from ccreid.retrieval import RetrievalResults
@@ -78,16 +80,30 @@ def test_averaged_weights_are_gone_on_with(straight, halted, few_people):
     assert_same_checkpoint(whole, folder)
 
 
-def test_the_best_epoch_before_a_stop_is_remembered(halted, few_people, monkeypatch):
+@pytest.mark.parametrize("goes_on", ["in a copy", "in a new folder", "in place"])
+def test_the_best_epoch_before_a_stop_is_remembered(
+    goes_on, halted, few_people, tmp_path, monkeypatch
+):
     settings = ("method=baseline", "callbacks=best", "data.validation=identities")
     settings += ("data.validation_people=0.5",)
-    folder = halted(*settings)
-    best = folder / "checkpoints" / "best.ckpt"
-    of_the_first_epoch = best.read_bytes()
+    first, folder = halted(*settings), tmp_path / "run"
+    of_the_first_epoch = (first / "checkpoints" / "best.ckpt").read_bytes()
+    resume = "auto"
+    if goes_on == "in a new folder":
+        resume = first / "checkpoints" / "last.ckpt"
+    elif goes_on == "in a copy":
+        shutil.copytree(first, folder)
+    else:
+        folder = first
     metrics = RetrievalResults.metrics
     monkeypatch.setattr(RetrievalResults, "metrics", lambda self: dict.fromkeys(metrics(self), 0.0))
-    run(folder, few_people, *settings, "resume=auto")  # the second epoch is worse than the first
-    assert best.read_bytes() == of_the_first_epoch
+    run(folder, few_people, *settings, f"resume={resume}")  # the second epoch is worse
+    assert (folder / "checkpoints" / "best.ckpt").read_bytes() == of_the_first_epoch
+    monkeypatch.setattr(RetrievalResults, "metrics", lambda self: dict.fromkeys(metrics(self), 1.0))
+    run(folder, few_people, *settings, "resume=auto", "trainer.max_epochs=3")
+    names = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt"}
+    assert load_checkpoint(folder / "checkpoints" / "best.ckpt").epoch == 3
 
 
 @pytest.mark.parametrize(("method", "workers"), EVERY_METHOD_BUT_ONE_SLOW)
