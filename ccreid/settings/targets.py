@@ -45,18 +45,19 @@ _NAMES = (
     "lightning.pytorch.Trainer",
 )
 
-_CLASSES_IN_FILES = (
+_IN_FILES = (
     "ccreid.data.benchmarks",
     "ccreid.data.clips",
     "ccreid.data.transforms",
     "ccreid.methods",
-    "ccreid.models.Backbone",
-    "ccreid.models.backbone",
-    "ccreid.models.random_erasing",
+    "ccreid.models",
     "timm.optim",
     "torch.optim",
 )
-"""Of these, the ones that a checkpoint's config may name."""
+"""Of these, where the parts come from that a checkpoint's config may name."""
+
+_NOT_IN_FILES = ("ccreid.models.parsers", "ccreid.models.text_encoders")
+"""They fetch a model by its name."""
 
 _DOTTED_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -88,11 +89,12 @@ def require_allowed_in_file(node: DictConfig) -> None:
     Raises:
         ConfigError: a `_target_` is not allowed, or there is no such thing.
     """
-    require_allowed(node)
-    own = (*_CLASSES_IN_FILES, *_FUNCTIONS, *_allowed_by_user(node))
-    prefix = node._get_full_key(None)
+    allowed, prefix = _allowed_by_user(node), node._get_full_key(None)
     for key, target in _targets(OmegaConf.to_container(node), prefix):
-        if not any(_is_within(target, place) for place in own):
+        home = str(_find(key, target, allowed).__module__)
+        own = any(_is_within(home, place) for place in _IN_FILES)
+        fetches = any(_is_within(home, place) for place in _NOT_IN_FILES)
+        if (fetches or not own) and not any(_is_within(target, name) for name in allowed):
             raise ConfigError(
                 f"{key}={target} is nothing that a checkpoint may build. Take a file that ccreid "
                 f"wrote, or, if you trust it, allow_targets=[{target}]"

@@ -236,6 +236,18 @@ def test_arguments_are_looked_at_like_the_node_they_are_for():
 
 
 WRITER = "lightning.pytorch.loggers.csv_logs.ExperimentWriter"
+FETCHERS = ["ccreid.models.text_encoders.OpenClipEncoder", "ccreid.models.parsers.SegmentationParser"]
+
+
+@pytest.mark.parametrize("target", FETCHERS)
+def test_a_checkpoint_names_nothing_that_fetches(target, tmp_path):
+    require_allowed({"_target_": target})  # a command may
+    path = checkpoint_with(tmp_path / "theirs.ckpt")
+    content = torch.load(path, weights_only=True)
+    content["ccreid"]["config"]["method"]["scheduler"] = {"_target_": target, "model": "x/y"}
+    torch.save(content, path)
+    with pytest.raises(ConfigError, match="nothing that a checkpoint may build"):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize("part", ["method.scheduler", "data.benchmark", "data.test_transform"])
