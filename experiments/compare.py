@@ -223,8 +223,8 @@ def gap(each: list[np.ndarray]) -> Gap:
 def spread(values: list[float]) -> str:
     if not values:
         return "–"
-    deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):.1f} ± {deviation:.1f}"
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{deviation}"
 
 
 if __name__ == "__main__":
