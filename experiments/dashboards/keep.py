@@ -96,6 +96,8 @@ def scrubbed(record: Record) -> Record | None:
             return None
         if kind == "history":
             kept.history.step.CopyFrom(record.history.step)
+    elif kind == "metric" and record.metric.name.startswith(UNWANTED):
+        return None  # of the oldest wandb that is allowed
     elif kind in ("header", "metric", "exit", "final", "footer"):
         getattr(kept, kind).CopyFrom(getattr(record, kind))
     else:
