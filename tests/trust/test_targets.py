@@ -236,7 +236,10 @@ def test_arguments_are_looked_at_like_the_node_they_are_for():
 
 
 WRITER = "lightning.pytorch.loggers.csv_logs.ExperimentWriter"
-FETCHERS = ["ccreid.models.text_encoders.OpenClipEncoder", "ccreid.models.parsers.SegmentationParser"]
+FETCHERS = [
+    "ccreid.models.text_encoders.OpenClipEncoder",
+    "ccreid.models.parsers.SegmentationParser",
+]
 
 
 @pytest.mark.parametrize("target", FETCHERS)
