@@ -68,7 +68,7 @@ wheel-test: install
 	venv/bin/python -m ccreid.train method=fire2 data=virtual debug=fast hydra.run.dir=run; \
 	test -s run/metrics.json; test -s run/pictures/ranked_cc.png
 
-# make reproduce EXP=fire2_prcc SEEDS=3 ARGS="trainer=gpu trainer.devices=2": trains a recipe and
+# make reproduce EXP=fire2_prcc SEEDS=3 ARGS="trainer=ddp trainer.devices=2": trains a recipe and
 # writes experiments/<EXP>/.
 SEEDS ?= 3
 ARGS ?=
