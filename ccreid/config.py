@@ -115,29 +115,29 @@ def run_verb(main: Callable[[], Any], config_name: str) -> None:
     """
     from hydra._internal.utils import get_args_parser
 
+    from ccreid.runs.multirun import Sweep, plan_command
+
     arguments = get_args_parser().parse_args()
     overrides: list[str] = arguments.overrides
     own_config = arguments.config_dir or arguments.config_path or arguments.config_name
-    sweep = None
+    planned = None
     try:
         if arguments.help:
             _show_help(config_name)
             return
         if not (own_config or arguments.hydra_help or arguments.info):
-            from ccreid.runs.multirun import plan_sweep
-
             composing = partial(compose, config_name, with_hydra=True)
-            sweep = plan_sweep(overrides, arguments.multirun, composing)
-        if sweep is None:
+            planned = plan_command(overrides, arguments.multirun, composing)
+        if isinstance(planned, Sweep):
+            planned.write_plan()
+            flags = [argument for argument in sys.argv[1:] if argument not in overrides]
+            sys.argv[1:] = [*flags, *overrides, *planned.arguments]  # argparse wants flags first
+            _run_sweep(main, planned.problems)
+        else:
             if not arguments.cfg:
-                _require_usable_folder(overrides)
+                _require_free_folder(planned)
             sys.argv += _folder_of_a_later_rank(overrides)
             main()
-        else:
-            sweep.write_plan()
-            flags = [argument for argument in sys.argv[1:] if argument not in overrides]
-            sys.argv[1:] = [*flags, *overrides, *sweep.arguments]  # argparse wants flags first
-            _run_sweep(main, sweep.problems)
     except CCReIDError as error:
         show_error(error)
         sys.exit(2)
@@ -178,37 +178,20 @@ def _settings(config_name: str) -> list[str]:
     return [*(f"{name}=???" for name in needed), *(n for n in names if n not in needed)]
 
 
-def _typed_values(overrides: Sequence[str]) -> dict[str, str]:
-    """Return what is typed, quotes and references resolved; what Hydra will refuse is left out."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+def _require_free_folder(cfg: DictConfig | None) -> None:
+    """Refuse a folder before Hydra, which would show a traceback, writes into it.
 
-    values = {}
-    for text in overrides:
-        with suppress(HydraException, OmegaConfBaseException, ValueError):
-            override = OverridesParser.create().parse_override(text)
-            value = OmegaConf.create({"value": override.value()}).value
-            if value is not None:
-                values[override.key_or_group] = str(value)
-    return values
+    Args:
+        cfg: of the single run; None where only Hydra knows it, then the run itself refuses.
+    """
+    from ccreid.runs.multirun import require_usable_folder
 
-
-def _require_usable_folder(overrides: Sequence[str]) -> None:
-    """Refuse a folder before Hydra, which would show a traceback, writes into it."""
-    from ccreid.runs.jobs import goes_on_in, require_usable
-
-    if {"RANK", "LOCAL_RANK", "NODE_RANK"} & set(os.environ):
-        return  # the first process may have begun
-    typed = _typed_values(overrides)
-    if typed.get("hydra.run.dir") is None:
-        require_usable(Path("outputs"), resumed=True)  # the folder of all runs
-        return
-    folder = Path(typed["hydra.run.dir"])
-    require_usable(folder, resumed=goes_on_in(folder, typed.get("resume")))
-    with _alone_in(folder):
-        pass  # Hydra would write its files over those of the run that is going on
+    if cfg is None or {"RANK", "LOCAL_RANK", "NODE_RANK"} & set(os.environ):
+        return  # with a rank, the first process may have begun
+    folder = require_usable_folder(cfg)
+    if folder.exists():
+        with _alone_in(folder):
+            pass  # Hydra would write its files over those of the run that is going on
 
 
 def _folder_of_a_later_rank(overrides: Sequence[str]) -> list[str]:

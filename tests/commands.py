@@ -5,7 +5,7 @@ import shlex
 from functools import partial
 
 from ccreid.config import compose
-from ccreid.runs.multirun import plan_sweep
+from ccreid.runs.multirun import Sweep, plan_command
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -26,5 +26,5 @@ def compose_command(command: str) -> None:
     _, _, module, *arguments = shlex.split(filled_in, comments=True)
     overrides = [argument for argument in arguments if argument != "-m"]
     composing = partial(compose, module.removeprefix("ccreid."), with_hydra=True)
-    sweep = plan_sweep(overrides, "-m" in arguments, composing)
-    assert (sweep is not None) == ("-m" in arguments or "+sweep=" in command)
+    planned = plan_command(overrides, "-m" in arguments, composing)
+    assert isinstance(planned, Sweep) == ("-m" in arguments or "+sweep=" in command)

@@ -1,10 +1,11 @@
-"""What a multirun's command line will do, found out before its first job starts."""
+"""What a command line will do, found out before its run or a multirun's first job starts."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,12 @@ from ccreid.errors import ConfigError
 from ccreid.runs.jobs import (
     SETTINGS,
     clean_name,
+    goes_on_in,
     job_failure,
     job_settings,
     job_status,
     require_same_settings,
+    require_usable,
     short_hash,
     short_key,
 )
@@ -89,13 +92,16 @@ class Sweep:
         return "\n".join(lines)
 
 
-def plan_sweep(overrides: Sequence[str], multirun: bool, compose: Compose) -> Sweep | None:
-    """Look at a command line as Hydra's basic sweeper will; None if it is a single run.
+def plan_command(overrides: Sequence[str], multirun: bool, compose: Compose) -> Sweep | DictConfig:
+    """Look at a command line as Hydra's basic sweeper will.
 
     Args:
         overrides: as typed, without flags.
         multirun: whether `-m` was typed; a sweep file says so itself.
         compose: composes one job's config, with the node `hydra`.
+
+    Returns:
+        The sweep, or the config of the single run.
 
     Raises:
         ConfigError: a mistake in any job, a job that would start several processes, or a folder
@@ -116,7 +122,7 @@ def plan_sweep(overrides: Sequence[str], multirun: bool, compose: Compose) -> Sw
     if not (multirun or first.hydra.mode == RunMode.MULTIRUN):
         if any(override.is_sweep_override() for override in typed):
             compose(overrides)  # its error says how to sweep
-        return None
+        return first
     options = [str(o.input_line) for o in typed if _is_launching(o.key_or_group)]
     tasks = [str(o.input_line) for o in typed if not _is_launching(o.key_or_group)]
     grid = [f"{key}={value}" for key, value in (first.hydra.sweeper.get("params") or {}).items()]
@@ -147,6 +153,30 @@ def plan_sweep(overrides: Sequence[str], multirun: bool, compose: Compose) -> Sw
     return Sweep(folder, tuple(swept), tuple(fixed), jobs, tuple(arguments))
 
 
+def require_usable_folder(cfg: DictConfig) -> Path:
+    """Return the folder that Hydra will make for a single run, or refuse it; nothing is made here.
+
+    Args:
+        cfg: the run's config, with the node `hydra`.
+
+    Raises:
+        ConfigError: the folder holds another run or cannot be made or written.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with _as_hydras(cfg):
+            folder = Path(str(cfg.hydra.run.dir))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"hydra.run.dir cannot be told: {error}") from None
+    if os.path.lexists(folder):
+        require_usable(folder, resumed=goes_on_in(folder, cfg.get("resume")))
+    else:
+        above = next(path for path in folder.absolute().parents if os.path.lexists(path))
+        require_usable(above, resumed=True)  # whatever runs it holds, the new one is beside them
+    return folder
+
+
 def require_one_process(cfg: DictConfig) -> None:
     """Raise a ConfigError if a job of a sweep would start several processes.
 
@@ -174,17 +204,26 @@ def require_one_process(cfg: DictConfig) -> None:
 
 def _look_at(overrides: Sequence[str], number: int, compose: Compose) -> tuple[str, str]:
     """Compose a job's config; return the name of its folder and its settings."""
-    from hydra.core.hydra_config import HydraConfig
     from omegaconf.errors import OmegaConfBaseException
 
     cfg = compose([*overrides, f"hydra.job.num={number}", f"hydra.job.id={number}"])
     require_one_process(cfg)
+    try:
+        with _as_hydras(cfg):
+            return str(cfg.hydra.sweep.subdir), job_settings(cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{' '.join(overrides)}: {error}") from None
+
+
+@contextmanager
+def _as_hydras(cfg: DictConfig) -> Iterator[None]:
+    """Let `${hydra:...}` refer to the node `hydra` of a config that does not run yet."""
+    from hydra.core.hydra_config import HydraConfig
+
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(cfg)
     try:
-        return str(cfg.hydra.sweep.subdir), job_settings(cfg)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{' '.join(overrides)}: {error}") from None
+        yield
     finally:
         HydraConfig.instance().cfg = before
 

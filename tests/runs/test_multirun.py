@@ -1,18 +1,19 @@
 from functools import partial
 
 import pytest
+from omegaconf import DictConfig
 
 from ccreid.config import compose, list_options
 from ccreid.errors import ConfigError
 from ccreid.runs.jobs import METRICS, SETTINGS
-from ccreid.runs.multirun import plan_sweep, require_one_process
+from ccreid.runs.multirun import plan_command, require_one_process
 
 FIRE2 = ("method=fire2", "data=virtual")
 composing = partial(compose, "train", with_hydra=True)
 
 
 def plan(*overrides, multirun=True):
-    return plan_sweep(overrides, multirun, composing)
+    return plan_command(overrides, multirun, composing)
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +21,10 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_single_run_is_no_sweep():
-    assert plan(*FIRE2, multirun=False) is None
+def test_of_a_single_run_the_config_is_returned():
+    cfg = plan(*FIRE2, "seed=3", multirun=False)
+    assert isinstance(cfg, DictConfig)
+    assert cfg.seed == 3
 
 
 def test_jobs_have_readable_folders():

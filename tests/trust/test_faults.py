@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from ccreid.clustering import fine_grained_labels, neighbours
-from ccreid.config import _require_usable_folder
+from ccreid.config import compose
 from ccreid.data.benchmarks.folder import Folder
 from ccreid.data.datamodule import TestImages, TrainImages
 from ccreid.data.transforms import TestTransform
@@ -24,6 +24,7 @@ from ccreid.features import extract_features
 from ccreid.methods.baseline import Baseline
 from ccreid.retrieval import rank_features, ranking
 from ccreid.runs.jobs import hold, require_usable
+from ccreid.runs.multirun import require_usable_folder
 from ccreid.train import train
 from tests.miniature.folder import write_folder
 from tests.miniature.small_run import small_run
@@ -192,24 +193,47 @@ def test_a_second_run_in_a_folder_is_refused_and_leaves_the_first_ones_files(
         "hydra.run.dir='{}'",
         'hydra.run.dir="{}"',
         "hydra.run.dir=${{oc.env:RUN_FOLDER}}",
+        "hydra.run.dir=run${{seed}}",
+        "hydra.run.dir=${{hydra:runtime.choices.method}}",
     ],
 )
 def test_a_folder_with_a_run_is_refused_before_hydra_writes_however_it_is_typed(
     typed, tmp_path, monkeypatch
 ):
-    run = tmp_path / "run"
+    name = {"run${{seed}}": "run7", "${{hydra:runtime.choices.method}}": "baseline"}
+    run = tmp_path / name.get(typed.partition("=")[2], "run")
     checkpoint = run / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
     monkeypatch.setenv("RUN_FOLDER", str(run))
     monkeypatch.chdir(tmp_path)
-    text = typed.format(run)
+
+    def looked_at(*others):
+        command = ["method=baseline", "data=virtual", "seed=7", typed.format(run), *others]
+        return require_usable_folder(compose("train", command, with_hydra=True))
+
     for others in ([], [f"resume={tmp_path / 'other.ckpt'}"], ["resume=null"]):
         with pytest.raises(ConfigError, match="hydra\\.run\\.dir=<"):
-            _require_usable_folder([text, *others])
-    _require_usable_folder([text, "resume=auto"])
-    _require_usable_folder([text, f"resume='{checkpoint}'"])
-    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+            looked_at(*others)
+    for others in (["resume=auto"], [f"resume='{checkpoint}'"]):
+        assert looked_at(*others).resolve() == run
+    assert {path.name for path in tmp_path.iterdir()} == {run.name}
+
+
+def test_a_new_folder_is_looked_at_and_not_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def looked_at(folder):
+        command = ["method=baseline", "data=virtual", f"hydra.run.dir={folder}"]
+        return require_usable_folder(compose("train", command, with_hydra=True))
+
+    assert looked_at("a/b/c") == Path("a/b/c")
+    assert not list(tmp_path.iterdir())
+    Path("file").touch()
+    with pytest.raises(ConfigError, match=r"Cannot write into \S+/file"):
+        looked_at("file/run")
+    with pytest.raises(ConfigError, match="cannot be told"):
+        looked_at("${nothing}")
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder nobody may write into")
