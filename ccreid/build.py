@@ -81,7 +81,8 @@ def build_datamodule(cfg: DictConfig, requires: Iterable[str] = ()) -> ReIDDataM
 
 def _captions(cfg: DictConfig) -> dict[str, Any]:
     """The settings of the captions: where they are is the data's, which are read the method's."""
-    chosen = {name: cfg.method[name] for name in ("biometric", "non_biometric")}
+    names = ("biometric", "non_biometric")  # a method without them takes the store's own
+    chosen = {name: cfg.method[name] for name in names if name in cfg.method}
     return {**chosen, **cfg.data.captions}
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from ccreid.config import CONF_DIR, guarded, run_verb
+from ccreid.commands import guarded, run_verb
+from ccreid.config import CONF_DIR
 from ccreid.errors import ConfigError, DataError, require
 from ccreid.writing import unwritable, write_whole
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from ccreid.config import CONF_DIR, guarded, run_verb
+from ccreid.commands import guarded, run_verb
+from ccreid.config import CONF_DIR
 from ccreid.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def convert(cfg: DictConfig) -> Path:
         }
     )
     checkpoint = Checkpoint(source, resolved, converted.sizes, 0, converted.state)
-    origin = {**report.provenance(cfg), "converted_from": source.name, "sha256": sha256(source)}
+    origin = {**report.origin(cfg), "converted_from": source.name, "sha256": sha256(source)}
     try:
         path = export_checkpoint(checkpoint, cfg.output, origin)
     except CheckpointError:

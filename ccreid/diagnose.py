@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from ccreid.config import CONF_DIR, guarded, run_verb
+from ccreid.commands import guarded, run_verb
+from ccreid.config import CONF_DIR
 from ccreid.errors import ConfigError
 from ccreid.writing import write_whole
 
@@ -66,7 +67,7 @@ def diagnose(cfg: DictConfig) -> dict[str, float]:
         figure.savefig(file, dpi=150, format="png")
     _write_people(results, images, output_dir / "people.npz")
     metrics = _flat(results)
-    report.write_metrics({**metrics, **report.provenance(cfg)}, output_dir)
+    report.write_metrics({**metrics, **report.origin(cfg)}, output_dir)
     report.show(f"Everything of this diagnosis is in {output_dir}")
     return metrics
 

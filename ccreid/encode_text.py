@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import hydra
 
-from ccreid.config import CONF_DIR, guarded, run_verb
+from ccreid.commands import guarded, run_verb
+from ccreid.config import CONF_DIR
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import hydra
 
-from ccreid.config import CONF_DIR, compose_benchmarks, guarded, run_verb
+from ccreid.commands import guarded, run_verb
+from ccreid.config import CONF_DIR, compose_benchmarks
 from ccreid.errors import BenchmarkNotFound, ConfigError
 
 if TYPE_CHECKING:
@@ -92,13 +93,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             report.show(metrics_table(results, benchmark.name))
             report.show("\n".join(map(str, benchmark.protocols)))
             if known := camera_counts(method, benchmark, told=cameras):
-                report.show(camera_note(benchmark.name, **known))
+                report.show(camera_note(method, benchmark.name, **known))
             everything[benchmark.name] = results
             metrics |= flat_metrics(results, benchmark.name)
             told |= flat_cameras(known, benchmark.name)
     if len(opened) > 1:
         report.show(matrix_table(everything))
-    report.write_metrics({**metrics, **told, **report.provenance(cfg)}, output_dir)
+    report.write_metrics({**metrics, **told, **report.origin(cfg)}, output_dir)
     report.show(f"Everything of this evaluation is in {output_dir}")
     return metrics
 

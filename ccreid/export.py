@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import hydra
 
-from ccreid.config import CONF_DIR, guarded, run_verb
+from ccreid.commands import guarded, run_verb
+from ccreid.config import CONF_DIR
 from ccreid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def export(cfg: DictConfig) -> Path:
     if OmegaConf.is_missing(cfg, "checkpoint"):
         raise ConfigError("Say which checkpoint: checkpoint=<run folder>/checkpoints/last.ckpt")
     checkpoint = load_checkpoint(cfg.checkpoint, cfg.allow_targets)
-    path = export_checkpoint(checkpoint, cfg.output, report.provenance(checkpoint.config))
+    path = export_checkpoint(checkpoint, cfg.output, report.origin(checkpoint.config))
     report.show(f"{path}\nUse it as any checkpoint: python -m ccreid.evaluate checkpoint={path}")
     return path
 

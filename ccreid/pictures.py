@@ -28,6 +28,7 @@ from ccreid.viz.attention import load_masks, look
 from ccreid.viz.attention_sheet import draw_attention
 from ccreid.viz.clusters import most_clusters
 from ccreid.viz.embedding import draw_embedding, project
+from ccreid.viz.marks import save_sheet
 from ccreid.viz.person_clusters import draw_person
 from ccreid.viz.protocols import choose_protocols, draw_protocols
 from ccreid.viz.samples import outfit_numbers, outfits_in_turn, sample_picture, spread_people
@@ -128,9 +129,7 @@ def attention(subject: Subject) -> list[Path]:
         _captions(samples, [sample for own in people for sample in own]),
         title=f"{benchmark.name}: where {_name(subject)} looks",
     )
-    file = subject.folder / "attention.png"
-    sheet.save(file)
-    return [file]
+    return [save_sheet(sheet, subject.folder / "attention.png")]
 
 
 def clusters(subject: Subject) -> list[Path]:
@@ -164,9 +163,7 @@ def _cluster_sheet(
         rows=subject.cfg.rows,
         places=subject.cfg.places,
     )
-    file = subject.folder / f"clusters_{pid}.png"
-    sheet.save(file)
-    return file
+    return save_sheet(sheet, subject.folder / f"clusters_{pid}.png")
 
 
 def embedding(subject: Subject) -> list[Path]:

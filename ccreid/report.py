@@ -1,4 +1,4 @@
-"""What a run leaves for a person: its folder, tables, `metrics.json` and pictures."""
+"""A run's folder, made ready and checked; its config, its metrics and what it says on the way."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def write_config(cfg: DictConfig, output_dir: Path, keep_log: bool = False) -> N
             kept.rename(next(name for name in names if not name.exists()))
 
 
-def provenance(cfg: DictConfig) -> dict[str, int | str]:
+def origin(cfg: DictConfig) -> dict[str, int | str]:
     """Return what a number needs to be believed: seed, commit, versions of what computed it."""
     facts: dict[str, int | str] = {"commit": _commit(), "versions/ccreid": ccreid.__version__}
     if "seed" in cfg:
@@ -193,7 +193,9 @@ def write_queries(
 def _commit() -> str:
     """The checkout's commit, `+` appended when it has uncommitted changes; empty for a wheel."""
     git = ["git", "-C", str(Path(ccreid.__file__).parent)]
-    try:
+    try:  # a wheel may lie in the checkout of something else, which does not track it
+        own = [*git, "ls-files", "--error-unmatch", "__init__.py"]
+        subprocess.run(own, capture_output=True, check=True)
         head = subprocess.run(
             [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import hydra
 
-from ccreid.config import CONF_DIR, guarded, run_verb
+from ccreid.commands import guarded, run_verb
+from ccreid.config import CONF_DIR
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from ccreid.callbacks.evaluation import Evaluation, Results
     from ccreid.checkpoints.checkpoint import Checkpoint
+    from ccreid.data.benchmarks.base import Benchmark
     from ccreid.data.datamodule import ReIDDataModule
     from ccreid.methods.base import Method
 
@@ -49,81 +51,58 @@ def train(cfg: DictConfig) -> TrainResult:
     """
     from ccreid import report
     from ccreid.build import (
-        build_datamodule,
         build_method,
         build_trainer,
         choose_precision,
         instantiate,
-        method_class,
         require_monitored,
     )
-    from ccreid.callbacks.evaluation import camera_counts, flat_cameras, flat_metrics
     from ccreid.callbacks.loggers import finishing
     from ccreid.checkpoints.checkpoint import provenance
     from ccreid.runs.jobs import AUTO, LAST_CHECKPOINT
     from ccreid.runs.processes import process_rank
     from ccreid.runs.stopping import StopSignals
-    from ccreid.tables.results import camera_note, dataset_table, metrics_table
     from ccreid.training.combinations import require_possible
     from ccreid.training.fitting import fit
     from ccreid.training.resuming import find_checkpoint, finished_metrics, settings_of_all_ranks
 
     require_possible(cfg)
     cfg.precision = choose_precision(cfg.precision, cfg.trainer.accelerator)
-    resume = find_checkpoint(cfg)
-    if (done := finished_metrics(cfg, resume)) is not None:
+    begun = find_checkpoint(cfg)
+    if (done := finished_metrics(cfg, begun)) is not None:
         report.show(f"The run in {cfg.output_dir} is finished: nothing is left to do")
         folder = Path(cfg.output_dir)
         return TrainResult(folder, folder / LAST_CHECKPOINT, done)
     output_dir = report.prepare_run(cfg)
-    data = build_datamodule(cfg, requires=method_class(cfg).needs(cfg.method))
-    if resume is not None:
-        resume.require_same_data(data.sizes, data.train_list)
-    report.show(dataset_table(data))
-    if cfg.data.check_files:
-        report.check_files(data)
-    report.show(
-        f"recipe: {cfg.recipe_name}"
-        if cfg.recipe_name
-        else "no recipe for this method and benchmark: the settings are the method's own"
-    )
+    data = _open_data(cfg, begun)
     method = build_method(cfg, data.sizes)
-    method.provenance = provenance(cfg, data.sizes, data.train_list)
+    method.provenance = provenance(cfg, data.sizes, data.train_checksum)
     callbacks = instantiate(cfg.callbacks)
     require_monitored(callbacks.values(), data)
     trainer = build_trainer(cfg, callbacks.values())
-    trained = resume is None or resume.epoch < cfg.trainer.max_epochs
-    if resume is not None and not trained:
-        report.require_unfinished(output_dir, resume.path)
+    whole = begun if begun is not None and begun.epoch >= cfg.trainer.max_epochs else None
+    if whole is not None:
+        report.require_unfinished(output_dir, whole.path)
         report.show(
-            f"{resume.path} has its {cfg.trainer.max_epochs} epochs: it is only evaluated. With "
+            f"{whole.path} has its {cfg.trainer.max_epochs} epochs: it is only evaluated. With "
             "trainer.max_epochs=<more> it is trained on, if its schedule does not depend on them"
         )
-    elif resume is not None:
-        report.show(f"going on after epoch {resume.epoch} of {resume.path}")
-    report.write_config(cfg, output_dir, keep_log=trained)
-    evaluation = callbacks.evaluation
+    elif begun is not None:
+        report.show(f"going on after epoch {begun.epoch} of {begun.path}")
+    report.write_config(cfg, output_dir, keep_log=whole is None)
     signals = StopSignals(may_requeue=cfg.resume == AUTO and process_rank() == 0)
     with report.stoppable(output_dir), signals, finishing(trainer.loggers):
-        if resume is None or trained:
-            lines = settings_of_all_ranks(cfg, resume)
-            fit(trainer, method, data, signals, None if resume is None else resume.path, lines)
-            checkpoint = output_dir / LAST_CHECKPOINT
-            results, costs = evaluation.results, callbacks.throughput.summary()
+        if whole is None:
+            lines = settings_of_all_ranks(cfg, begun)
+            fit(trainer, method, data, signals, None if begun is None else begun.path, lines)
+            checkpoint, costs = output_dir / LAST_CHECKPOINT, callbacks.throughput.summary()
+            results = callbacks.evaluation.results
         else:  # the run was stopped between its last epoch and its evaluation
-            checkpoint, costs = resume.path, {}
-            method, results = _evaluated(resume, data, evaluation, trainer)
-        cameras = camera_counts(method, data.benchmark)
-        metrics: dict[str, float | int | str] = {
-            **flat_metrics(results, data.benchmark.name),
-            **flat_cameras(cameras, data.benchmark.name),
-            **costs,
-            **report.provenance(cfg),
-        }
+            checkpoint, costs = whole.path, {}
+            method, results = _evaluated(whole, data, callbacks.evaluation, trainer)
+        metrics = _metrics(cfg, method, data.benchmark, results) | costs
         if trainer.is_global_zero:
-            report.show(metrics_table(results, data.benchmark.name))
-            if cameras:
-                report.show(camera_note(data.benchmark.name, **cameras))
+            _show_results(method, data.benchmark, results)
             report.write_queries(results, data.benchmark, output_dir / "queries.npz")
             if "pictures" in callbacks:
                 callbacks.pictures.draw(results, data, method, trainer.loggers, trainer.global_step)
@@ -132,13 +111,33 @@ def train(cfg: DictConfig) -> TrainResult:
     return TrainResult(output_dir, checkpoint, metrics)
 
 
+def _open_data(cfg: DictConfig, begun: Checkpoint | None) -> ReIDDataModule:
+    """Open the benchmark and say what it holds; a run that was begun goes on with the same."""
+    from ccreid import report
+    from ccreid.build import build_datamodule, method_class
+    from ccreid.tables.results import dataset_table
+
+    data = build_datamodule(cfg, requires=method_class(cfg).needs(cfg.method))
+    if begun is not None:
+        begun.require_same_data(data.sizes, data.train_checksum)
+    report.show(dataset_table(data))
+    if cfg.data.check_files:
+        report.check_files(data)
+    report.show(
+        f"recipe: {cfg.recipe_name}"
+        if cfg.recipe_name
+        else "no recipe for this method and benchmark: the settings are the method's own"
+    )
+    return data
+
+
 def _evaluated(
-    resume: Checkpoint, data: ReIDDataModule, evaluation: Evaluation, trainer: Trainer
+    whole: Checkpoint, data: ReIDDataModule, evaluation: Evaluation, trainer: Trainer
 ) -> tuple[Method, Results]:
     """Rebuild a method that has all its epochs and evaluate it as training would have done."""
     from ccreid.callbacks.evaluation import evaluate_method, flat_metrics
 
-    method = resume.build_method().to(trainer.strategy.root_device)
+    method = whole.build_method().to(trainer.strategy.root_device)
     results = evaluate_method(
         method, data.benchmark, data.test_transform, evaluation.settings, read=data.read
     )
@@ -146,6 +145,30 @@ def _evaluated(
         logger.log_metrics(flat_metrics(results, data.benchmark.name))
         logger.save()
     return method, results
+
+
+def _metrics(
+    cfg: DictConfig, method: Method, benchmark: Benchmark, results: Results
+) -> dict[str, float | int | str]:
+    """Return what `metrics.json` says but for the costs of training."""
+    from ccreid import report
+    from ccreid.callbacks.evaluation import camera_counts, flat_cameras, flat_metrics
+
+    return {
+        **flat_metrics(results, benchmark.name),
+        **flat_cameras(camera_counts(method, benchmark), benchmark.name),
+        **report.origin(cfg),
+    }
+
+
+def _show_results(method: Method, benchmark: Benchmark, results: Results) -> None:
+    from ccreid import report
+    from ccreid.callbacks.evaluation import camera_counts
+    from ccreid.tables.results import camera_note, metrics_table
+
+    report.show(metrics_table(results, benchmark.name))
+    if cameras := camera_counts(method, benchmark):
+        report.show(camera_note(method, benchmark.name, **cameras))
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING
 
 import hydra
 
-from ccreid.config import (
-    CONF_DIR,
-    compose_benchmarks,
-    guarded,
-    list_benchmarks,
-    run_verb,
-    show_error,
-)
+from ccreid.commands import guarded, run_verb
+from ccreid.config import CONF_DIR, compose_benchmarks, list_benchmarks
 from ccreid.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -122,7 +116,4 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     sys.argv = ["json=true" if argument == "--json" else argument for argument in sys.argv]
-    if {"-m", "--multirun"} & set(sys.argv):
-        show_error(ConfigError("Check several benchmarks with benchmarks=[prcc,ltcc], without -m."))
-        sys.exit(2)
     run_verb(main, "verify")

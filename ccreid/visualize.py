@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 
-from ccreid.config import CONF_DIR, guarded, run_verb, show_error
+from ccreid.commands import guarded, run_verb
+from ccreid.config import CONF_DIR
 from ccreid.errors import ConfigError, nearest, require
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def _require_possible(cfg: DictConfig) -> list[str]:
     for key in (*numbers, "attention.people", "clusters.people", "embedding.people"):
         value = OmegaConf.select(cfg, key)
         require(isinstance(value, int) and value >= 1, key, value, "a number of at least 1")
+    require(0 <= cfg.seed < 2**32, "seed", cfg.seed, f"from 0 to {2**32 - 1}")
     return what
 
 
@@ -110,7 +111,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    if {"-m", "--multirun"} & set(sys.argv):  # there is no metric that a sweep could read
-        show_error(ConfigError("Draw several pictures with what=[ranked,clusters], without -m."))
-        sys.exit(2)
     run_verb(main, "visualize")

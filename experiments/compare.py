@@ -4,6 +4,10 @@ python experiments/compare.py experiments/virtual
 
 reads settings.yaml of that folder, runs what is missing under outputs/, one run at a time, and
 writes results.json, table.md and comparison.png beside it. Stopped and started again it goes on.
+Where settings.yaml says `trained_in: <another such folder>`, nothing is trained: the last
+checkpoints of that folder's runs are evaluated. Settings of every run may follow a --:
+
+python experiments/compare.py experiments/virtual_people -- data.archive=<virtual-large.zip>
 """
 
 import argparse
@@ -30,16 +34,16 @@ def main() -> None:
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--collect", action="store_true", help="only of the runs that are there")
     parser.add_argument("--seeds", type=int, nargs="+", help="run only these")
-    arguments = parser.parse_args()
-    plan = yaml.safe_load((arguments.folder / "settings.yaml").read_text())
+    typed = sys.argv[1:]
+    end = typed.index("--") if "--" in typed else len(typed)
+    arguments, further = parser.parse_args(typed[:end]), typed[end + 1 :]
+    plan = read_plan(arguments.folder)
     runs = arguments.outputs / arguments.folder.name
     if not arguments.collect:
         for seed in arguments.seeds or plan["seeds"]:
-            for name, overrides in plan["settings"].items():
-                run(
-                    [*plan["shared"], *overrides, f"seed={seed}"],
-                    place(runs, name, seed),
-                )
+            for name in plan["settings"]:
+                verb, overrides = command(plan, runs, name, seed)
+                run(verb, [*overrides, *further], place(runs, name, seed))
     results = {}
     for name in plan["settings"]:
         seeds = {str(seed): read(place(runs, name, seed)) for seed in plan["seeds"]}
@@ -50,6 +54,23 @@ def main() -> None:
     write(arguments.folder, runs, results)
     content = json.dumps(results, indent=1, sort_keys=True) + "\n"
     (arguments.folder / "results.json").write_text(content)
+
+
+def read_plan(folder: Path) -> dict:
+    """Return settings.yaml, with the seeds and settings of the folder that trained, if any."""
+    plan = yaml.safe_load((folder / "settings.yaml").read_text())
+    if "trained_in" in plan:
+        trained = read_plan(folder / plan["trained_in"])
+        plan |= {key: trained[key] for key in ("seeds", "settings")}
+    return plan
+
+
+def command(plan: dict, runs: Path, name: str, seed: int) -> tuple[str, list[str]]:
+    """Return the verb that makes a run, and what it is told."""
+    if "trained_in" not in plan:
+        return "train", [*plan["shared"], *plan["settings"][name], f"seed={seed}"]
+    trained = place(runs.parent / Path(plan["trained_in"]).name, name, seed)
+    return "evaluate", [f"checkpoint='{trained / 'checkpoints' / 'last.ckpt'}'", *plan["shared"]]
 
 
 def write(folder: Path, runs: Path, results: dict) -> None:
@@ -103,12 +124,12 @@ def place(runs: Path, name: str, seed: int | str) -> Path:
     return runs / f"{name}_{seed}".replace(" ", "_")
 
 
-def run(overrides: list[str], folder: Path) -> None:
-    """Train once, or go on with a run that was stopped."""
+def run(verb: str, overrides: list[str], folder: Path) -> None:
+    """Train or evaluate once; a training that was stopped is gone on with."""
     if is_finished(folder, overrides):
         return  # quicker than to be told so by the run
-    again = [f"hydra.run.dir={folder}", "resume=auto"]
-    command = [sys.executable, "-m", "ccreid.train", *overrides, *again]
+    again = [f"hydra.run.dir={folder}", *(["resume=auto"] if verb == "train" else [])]
+    command = [sys.executable, "-m", f"ccreid.{verb}", *overrides, *again]
     print(" ".join(command[1:]), flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".log"), "a") as log:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from compare import read, run, spread
+from compare import read, run, spread, was_told
 
 from ccreid.config import compose, list_benchmarks, list_methods
 
@@ -38,7 +38,7 @@ def main() -> None:
         parser.error(f"there is no conf/recipe/{arguments.recipe}.yaml")
     folders = {s: arguments.outputs / arguments.recipe / str(s) for s in range(arguments.seeds)}
     for seed, folder in folders.items():
-        run([*command, f"seed={seed}"], folder)
+        run("train", [*command, f"seed={seed}"], folder)
     seeds = {str(seed): read(folder) for seed, folder in folders.items()}
     place = arguments.into / arguments.recipe
     write(place, command, seeds)
@@ -64,6 +64,8 @@ def write(place: Path, command: list[str], seeds: dict[str, dict]) -> None:
         "",
         *table(published, seeds),
     ]
+    if any(map(was_told, seeds.values())):
+        lines += ["", "The network was told the cameras of the test images."]
     (place / "README.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

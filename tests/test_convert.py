@@ -190,6 +190,8 @@ def test_the_number_of_heads_is_the_recipes(tmp_path):
     ("content", "method", "said"),
     [
         ({"a": torch.ones(1)}, "differ", "This is no DIFFER checkpoint: it has no 'head_bio"),
+        ({1: torch.ones(1)}, "differ", "This is no DIFFER checkpoint: it has no 'head_bio"),
+        ({"blocks.x.weight": torch.ones(1)}, "differ", "This is no DIFFER checkpoint"),
         ({"a": 3}, "differ", "it holds more than a state dict"),
         ([torch.ones(1)], "differ", "holds no state dict but a list"),
         (OFFICIAL, "fire2", "lacks the state dicts 'model_state_dict'"),

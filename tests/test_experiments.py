@@ -42,9 +42,10 @@ def test_published_numbers_are_of_a_method_and_a_protocol_of_the_benchmark(recip
 
 
 def test_settings_are_compared_over_seeds_and_a_stopped_comparison_goes_on(tmp_path):
+    archive = write_small_virtual(tmp_path)
     plan = {
         "seeds": [0, 1],
-        "shared": [*TINY, "debug=fast", *write_small_virtual(tmp_path)],
+        "shared": [*TINY, "debug=fast", *archive],
         "settings": {"baseline": ["method=baseline"], "cal": ["method=cal"]},
     }
     folder = tmp_path / "small"
@@ -73,6 +74,18 @@ def test_settings_are_compared_over_seeds_and_a_stopped_comparison_goes_on(tmp_p
     again = script("compare.py", folder, "--outputs", tmp_path / "out", cwd=tmp_path)
     assert "ccreid.train" not in again.stdout
     assert json.loads((folder / "results.json").read_text()) == results
+    others = tmp_path / "others"
+    others.mkdir()
+    elsewhere = {"trained_in": "../small", "shared": ["data=virtual"]}
+    (others / "settings.yaml").write_text(yaml.safe_dump(elsewhere))
+    command = ("compare.py", others, "--outputs", tmp_path / "out", "--seeds", 0, "--", archive[0])
+    evaluated = script(*command, cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert evaluated.stdout.count("-m ccreid.evaluate") == 2
+    for name, found in json.loads((others / "results.json").read_text()).items():
+        trained = results[name]["0"]["test/virtual/cc/mAP"]
+        assert found["0"]["test/virtual/cc/mAP"] == pytest.approx(trained, abs=1e-6)
+    assert "ccreid.evaluate" not in script(*command, cwd=tmp_path).stdout
     plan |= {
         "seeds": [0],
         "settings": {"baseline": ["method=baseline", "method.distance=euclidean"]},
@@ -160,6 +173,10 @@ def test_runs_without_times_are_reported_without_and_cameras_are_told(compare, t
     page = (tmp_path / "fire2_virtual" / "README.md").read_text()
     assert "3 minutes a run" in page
     assert "best epoch" not in page
+    assert "cameras" not in page
+    reproduce.write(tmp_path / "differ_prcc", [], {"0": {**run, "cameras/prcc/known": 3}})
+    page = (tmp_path / "differ_prcc" / "README.md").read_text()
+    assert "told the cameras of the test images" in page
     assert compare.was_told({**run, "cameras/prcc/known": 3, "cameras/prcc/unknown": 0})
     assert not compare.was_told({**run, "cameras/prcc/known": 0, "cameras/prcc/unknown": 3})
 

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import ccreid
+from ccreid.commands import run_verb
 from ccreid.config import CONF_DIR, compose
 from ccreid.runs.jobs import FAILURE, METRICS, SETTINGS
 from ccreid.runs.multirun import PLAN
@@ -134,9 +135,9 @@ def test_the_papers_ablations_are_possible_on_every_benchmark_it_reports(sweep, 
         assert all(rows % int(value) == 0 for value in values)
 
 
-def multirun(cwd, *overrides):
+def multirun(cwd, *overrides, method="baseline"):
     """Run a tiny sweep as a user does; return the exit code and all that was said."""
-    command = [sys.executable, "-m", "ccreid.train", "-m", "method=baseline", "debug=fast"]
+    command = [sys.executable, "-m", "ccreid.train", "-m", f"method={method}", "debug=fast"]
     root = os.path.dirname(os.path.dirname(ccreid.__file__))
     environment = {**os.environ, "PYTHONPATH": root, "COLUMNS": "200"}
     process = subprocess.Popen(
@@ -178,6 +179,28 @@ def test_a_failed_job_is_recorded_and_the_same_sweep_runs_only_what_is_missing(t
     metric = "test/virtual/cc/mAP"
     assert json.loads(first.read_text())[metric] == pytest.approx(before[metric], rel=1e-6)
     assert [row["status"] for row in read(folder / "summary.csv")] == ["done", "done", "failed"]
+
+
+def test_methods_are_swept_each_with_its_own_recipe(tmp_path):
+    code, output = multirun(tmp_path, method="baseline,cal")
+    assert code == 0, output
+    (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert [row["status"] for row in read(folder / "summary.csv")] == ["done", "done"]
+    for method in ("baseline", "cal"):
+        config = OmegaConf.load(folder / f"method-{method}_seed-0" / "config.yaml")
+        assert config.recipe_name == f"{method}_virtual"
+
+
+@pytest.mark.parametrize(
+    "swept", [["method=glob(*)"], ["method=fire2", "method.tau=interval(0,1)"]]
+)
+def test_what_cannot_be_swept_is_one_error(swept, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", "-m", "data=virtual", *swept])
+    with pytest.raises(SystemExit) as stopped:
+        run_verb(lambda: None, "train")
+    assert stopped.value.code == 2
+    assert "This cannot be swept" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow

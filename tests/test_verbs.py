@@ -44,6 +44,15 @@ def test_a_misspelt_key(tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize("name", ["export", "encode_text", "visualize", "verify"])
+def test_a_verb_without_metrics_is_not_swept(name, tmp_path):
+    code, output = verb(name, "-m", "data=virtual,prcc", cwd=tmp_path)
+    assert code == 2
+    assert f"ccreid.{name} leaves no metrics to sweep" in output
+    assert "Traceback" not in output
+    assert not list(tmp_path.iterdir())
+
+
 def damaged_archive(path: Path, split: str) -> Path:
     """A small archive in which one split's images are cut short."""
     with zipfile.ZipFile(ARCHIVE) as whole, zipfile.ZipFile(path, "w") as damaged:

@@ -120,7 +120,7 @@ def _rank(
             gallery[positions],
             **protocol.ranking_ids(benchmark.query, benchmark.gallery, trial),
             rule=protocol.rule,
-            depth=depth,
+            depth=min(depth, max(1, len(positions))),  # the places there are
         )
         for trial, positions in enumerate(protocol.select_galleries(benchmark.gallery))
     ]
@@ -185,7 +185,8 @@ class Evaluation(Callback):
     """
 
     def __init__(self, settings: EvaluationSettings, every_n_epochs: int = 0) -> None:
-        require(every_n_epochs >= 0, "every_n_epochs", every_n_epochs, "0 or more")
+        name = "callbacks.evaluation.every_n_epochs"
+        require(every_n_epochs >= 0, name, every_n_epochs, "0 or more")
         self.settings, self.every_n_epochs = settings, every_n_epochs
         self.results: Results = {}
         self.metrics: dict[str, float] = {}

@@ -17,9 +17,9 @@ from ccreid.data.sample import ids
 from ccreid.errors import require
 from ccreid.retrieval import RepeatedResults, RetrievalResults
 from ccreid.viz.clusters import most_clusters
+from ccreid.viz.marks import save_sheet
 from ccreid.viz.person_clusters import draw_person
 from ccreid.viz.protocols import draw_protocols
-from ccreid.writing import write_whole
 
 if TYPE_CHECKING:
     from ccreid.methods.base import Method
@@ -107,9 +107,8 @@ class RunPictures(Callback):
             own = np.flatnonzero(pids == pid)
             samples = [data.train[position] for position in own]
             title = f"{data.benchmark.name}, train: person {pid} as {name} mined last"
-            files.append(folder / f"clusters_{pid}.png")
-            with write_whole(files[-1]) as file:
-                draw_person(samples, labels[own], data.benchmark, title).save(file, format="PNG")
+            sheet = draw_person(samples, labels[own], data.benchmark, title)
+            files.append(save_sheet(sheet, folder / f"clusters_{pid}.png"))
         return files
 
 

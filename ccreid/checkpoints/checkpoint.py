@@ -48,7 +48,7 @@ class Checkpoint:
         state_dict: the weights.
         left_out: of an exported file, the names of the weights that only training needs and that it
             does without; None for a run's own checkpoint.
-        train_list: checksum of the listing of the train split; empty where the file has none.
+        train_checksum: checksum of the listing of the train split; empty where the file has none.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class Checkpoint:
     epoch: int
     state_dict: dict[str, Tensor]
     left_out: tuple[str, ...] | None = None
-    train_list: str = ""
+    train_checksum: str = ""
 
     def build_method(self) -> Method:
         """Rebuild the method with its trained weights; nothing is downloaded.
@@ -128,14 +128,14 @@ class Checkpoint:
                 "Leave them out, or begin a new run."
             )
 
-    def require_same_data(self, sizes: Mapping[str, int], train_list: str) -> None:
+    def require_same_data(self, sizes: Mapping[str, int], train_checksum: str) -> None:
         """Raise a ConfigError unless the train split is the one the network was trained on.
 
         Args:
             sizes: of the train split, as `ReIDDataModule.sizes`.
-            train_list: checksum of its listing, as `ReIDDataModule.train_list`.
+            train_checksum: checksum of its listing, as `ReIDDataModule.train_checksum`.
         """
-        if sizes == self.sizes and self.train_list not in ("", train_list):
+        if sizes == self.sizes and self.train_checksum not in ("", train_checksum):
             raise ConfigError(
                 f"{self.path} was trained on other images of as many people. Give the images it "
                 "was trained on, or begin a new run."
@@ -216,13 +216,13 @@ def decisive_settings(config: DictConfig) -> list[str]:
 
 
 def provenance(
-    config: DictConfig, sizes: Mapping[str, int], train_list: str = ""
+    config: DictConfig, sizes: Mapping[str, int], train_checksum: str = ""
 ) -> dict[str, Any]:
     """Return what a checkpoint keeps beside its weights, in plain containers."""
     return {
         "config": OmegaConf.to_container(config, resolve=True),
         "sizes": dict(sizes),
-        "train_list": train_list,
+        "train_list": train_checksum,
     }
 
 
@@ -273,7 +273,7 @@ def _read(path: Path, allow_targets: Sequence[str]) -> Checkpoint:
         sizes=admitted_sizes(own["sizes"]),
         epoch=int(epoch),
         state_dict=admitted_weights(content["state_dict"]),
-        train_list=str(own.get("train_list", "")),
+        train_checksum=str(own.get("train_list", "")),
     )
 
 

@@ -163,7 +163,7 @@ class ReIDDataModule(LightningDataModule):
         return sizes if self.captions is None else {**sizes, "caption_dim": self.captions.dim}
 
     @property
-    def train_list(self) -> str:
+    def train_checksum(self) -> str:
         """Checksum of what is trained on: names and ids of the images, wherever they lie."""
         return checksum(manifest(self.train))
 

@@ -14,10 +14,9 @@ from ccreid.data.sample import Sample, ids
 
 # Which queries have no answer is part of the junk rules, and those live with the ranking.
 from ccreid.retrieval import queries_without_match
+from ccreid.retrieval.junk import Rule
 
-Rule = Literal["standard", "cc", "sc", "none"]
-
-RULES: dict[Rule, str] = {
+RULE_SENTENCES: dict[Rule, str] = {
     "standard": "gallery images of the same person, same camera, do not count",
     "cc": "gallery images of the same person, same camera or same clothes, do not count",
     "sc": "gallery images of the same person, same camera or other clothes, do not count",
@@ -113,7 +112,7 @@ class Protocol:
                 f"query cameras {_list(self.query_cameras)}, "
                 f"gallery cameras {_list(self.gallery_cameras)}; "
             )
-        rule = RULES[self.rule]
+        rule = RULE_SENTENCES[self.rule]
         if self.camera == "tracklet_id":
             rule = rule.replace("same camera", "same tracklet")
         elif self.camera == "none":

@@ -78,12 +78,16 @@ class Method(LightningModule, ABC):
         """Return the weighted loss terms by name; their sum is minimised."""
 
     def knows_camera(self, camid: Tensor) -> Tensor:
-        """Return for which of the cameras [B] `embed` gives other features, [B] bool."""
-        return torch.zeros_like(camid, dtype=torch.bool)
+        """Return of which of the cameras [B] `embed` makes use, [B] bool."""
+        return (camid >= 0) & self.uses_camera
 
     def clusters(self) -> Tensor | None:
         """Return the cluster of every train image, [N], of a method that has mined them."""
         return None
+
+    def attention(self, images: Tensor) -> dict[str, Tensor]:
+        """Return predicted attention in (0, 1) by stage, [B, 1, h, w], of a method that has it."""
+        return {}
 
     def parameter_groups(self) -> ParameterGroups:
         """Return the optimiser's parameter groups; everything trainable in one by default."""
@@ -115,16 +119,28 @@ class Method(LightningModule, ABC):
         datamodule: ReIDDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return datamodule
 
-    def gathered(self, features: Tensor, *labels: Tensor) -> tuple[Tensor, ...]:
-        """Return features [B, D] and labels [B] of all ranks when `gather` is on.
+    def gathered(
+        self, features: Tensor, *labels: Tensor, when: bool | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return features [B, D] and what belongs to them, [B, ...], of all ranks.
 
         Every rank then computes the loss of the whole batch, with gradients to all ranks; DDP's
         average of the gradients is the gradient that one process would have.
+
+        Args:
+            features: of this rank, with a gradient.
+            labels: without one.
+            when: False for those of this rank alone; None for what the setting `gather` says.
         """
-        if not self.gather or self.trainer.world_size == 1:
+        if not (self.gather if when is None else when) or self.trainer.world_size == 1:
             return features, *labels
         everyone = (self.all_gather(features, sync_grads=True), *map(self.all_gather, labels))
         return tuple(cast("Tensor", part).flatten(0, 1) for part in everyone)
+
+    def log_means(self, values: Mapping[str, Tensor], size: int) -> None:
+        """Log means over `size` images as `train/<name>`, averaged over the epoch and all ranks."""
+        named = {f"train/{name}": value.float() for name, value in values.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
 
     def on_train_epoch_start(self) -> None:
         """Make this epoch's randomness a function of seed, epoch and rank."""
@@ -139,10 +155,7 @@ class Method(LightningModule, ABC):
         self.last_losses = {name: loss.detach() for name, loss in losses.items()}
         self._last_index = batch["index"]
         self._last_is_finite = HostFlag(torch.isfinite(total.detach()))
-        logged = {f"train/{name}": loss for name, loss in self.last_losses.items()}
-        logged["train/loss"] = total.detach()
-        size = len(batch["pid"])
-        self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+        self.log_means({**self.last_losses, "loss": total.detach()}, len(batch["pid"]))
         return total
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from ccreid.data.parsing.schemas import GARMENT
 from ccreid.errors import require
 from ccreid.losses.body_attention import ATTENTION_LOSSES
 from ccreid.losses.cross_clothes_triplet import (
@@ -17,7 +18,7 @@ from ccreid.losses.cross_clothes_triplet import (
     POSITIVES,
     REDUCTIONS,
 )
-from ccreid.methods.clothes_erasure import GARMENT, label_numbers
+from ccreid.methods.clothes_erasure import label_numbers
 from ccreid.models import Backbone
 from ccreid.models.attention import TARGETS, BodyShapeAttention, attention_target, body_mask
 

@@ -126,15 +126,7 @@ class CAL(Method):
         self.clothes_weight.grad = gradient
         self._clothes_optimizer.step()
         self.clothes_weight.grad = None
-        size = len(clothes_id)
-        self.log(
-            "train/clothes",
-            loss.detach(),
-            on_step=False,
-            on_epoch=True,
-            sync_dist=True,
-            batch_size=size,
-        )
+        self.log_means({"clothes": loss.detach()}, len(clothes_id))
 
     def parameter_groups(self) -> ParameterGroups:
         """Return everything but C, which has an optimiser of its own."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ccreid.data.parsing import CANONICAL_LABELS
+from ccreid.data.parsing.schemas import GARMENT
 from ccreid.errors import ConfigError, nearest, require
 from ccreid.losses.twin_consistency import CONSISTENCIES
 from ccreid.models.erasure import (
@@ -25,7 +26,6 @@ from ccreid.models.erasure import (
 )
 
 LABEL = {name: number for number, name in enumerate(CANONICAL_LABELS)}
-GARMENT = ("upper", "lower", "onepiece", "other_wear")
 GARMENT_PLUS = (*GARMENT, "shoes", "bag")
 CLOTHES_SETS = {"garment": GARMENT, "garment_plus": GARMENT_PLUS}
 # One piece covers both halves, so that a region never misses its wearer.

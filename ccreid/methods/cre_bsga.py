@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ccreid.data.parsing.schemas import GARMENT
 from ccreid.data.sample import Batch
 from ccreid.data.transforms import RandomErasing
 from ccreid.errors import ConfigError, DataError, require
@@ -26,7 +27,7 @@ from ccreid.losses import (
 )
 from ccreid.methods.base import Method, OptimizerFactory, SchedulerFactory
 from ccreid.methods.body_shape import BCTri, BodyShape
-from ccreid.methods.clothes_erasure import GARMENT, ClothesErasure, Views, label_numbers
+from ccreid.methods.clothes_erasure import ClothesErasure, Views, label_numbers
 from ccreid.models import Backbone, BNNeck, IdentityClassifier, average_pool
 from ccreid.models.erasure import trusted_masks
 from ccreid.models.random_erasing import BatchRandomErasing
@@ -117,16 +118,11 @@ class CREBSGA(Method):
         return frozenset({"parsing"} if masks else ()) | frozenset({"clothes"} if clothes else ())
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the pooled features after the neck, [B, C]."""
+        """Return the pooled features after the neck, [B, C], wider where attention adds its own."""
         return self._features(images).normalised
 
     def attention(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the predicted attention in (0, 1) by stage, [B, 1, h, w]; for pictures.
-
-        Raises:
-            ConfigError: the method was trained without attention.
-        """
-        require(self.bsga.enabled, "method.bsga.enabled", False, "true to have attention maps")
+        """Return the predicted attention in (0, 1) by stage, [B, 1, h, w]; none without BSGA."""
         return self._features(images).attention
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -163,13 +159,13 @@ class CREBSGA(Method):
         if self.cre.enabled or self.bsga.enabled:
             labels = _fitting_masks(batch)
             untrusted = ~trusted_masks(labels, label_numbers(GARMENT))
-            self._log_statistics({"untrusted_masks": untrusted.float().mean()}, len(labels))
+            self.log_means({"untrusted_masks": untrusted.float().mean()}, len(labels))
         if not self.cre.enabled:
             erased = torch.zeros_like(batch["pid"], dtype=torch.bool)
             return Views(self._random_erasing(images), erased, None, 1)
         mean, draws = self.backbone.mean, self._twin_draws
         views = self.cre.views(images, labels, mean, self._random_erasing, self._turn, draws)
-        self._log_statistics({"erased_views": views.erased.float().mean()}, len(labels))
+        self.log_means({"erased_views": views.erased.float().mean()}, len(labels))
         return views
 
     def _random_erasing(self, images: Tensor, draws: torch.Generator | None = None) -> Tensor:
@@ -210,7 +206,7 @@ class CREBSGA(Method):
             pooled, pid, clothes_id, self.margin, **settings
         )
         scalars = {f"triplet_{k}": v for k, v in statistics.items() if k != "histogram"}
-        self._log_statistics(scalars, len(pid))
+        self.log_means(scalars, len(pid))
         return cross_clothes_triplet_loss(pooled, pid, clothes_id, self.margin, **settings)
 
     def _attention_loss(self, maps: dict[str, Tensor], labels: Tensor, views: Views) -> Tensor:
@@ -223,10 +219,6 @@ class CREBSGA(Method):
             target = self.bsga.target(labels, attention).repeat(views.times, 1, 1, 1)
             losses.append(attention_loss(attention, target, trusted, self.bsga.loss))
         return torch.stack(losses).mean()
-
-    def _log_statistics(self, values: dict[str, Tensor], size: int) -> None:
-        named = {f"train/{name}": value.float() for name, value in values.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
 
     def on_fit_start(self) -> None:
         """Refuse masks that show no garments, and the loader's random erasing beside this one."""

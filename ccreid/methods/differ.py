@@ -125,7 +125,10 @@ class DIFFER(Method):
 
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
-        """Return the side information that training with these settings (`cfg.method`) takes."""
+        """Return the side information that training with these settings (`cfg.method`) takes.
+
+        Texts are taken even where both of their weights are 0: the heads are of their length.
+        """
         return cls.requires if settings["camera_factor"] else cls.requires - {"cameras"}
 
     def embed(self, images: Tensor, camid: Tensor | None = None) -> Tensor:
@@ -172,13 +175,8 @@ class DIFFER(Method):
         }
 
     def _contrastive(self, projected: Tensor, text: Tensor, pid: Tensor) -> Tensor:
-        if self.gather_contrastive and self.trainer.world_size > 1:
-            everyone = self.all_gather(projected, sync_grads=True)
-            texts, pids = self.all_gather(text), self.all_gather(pid)
-            assert isinstance(everyone, Tensor)
-            assert isinstance(texts, Tensor)
-            assert isinstance(pids, Tensor)
-            projected, text, pid = everyone.flatten(0, 1), texts.flatten(0, 1), pids.flatten()
+        """Find each image's text among those of the batch, or of all devices' batches."""
+        projected, text, pid = self.gathered(projected, text, pid, when=self.gather_contrastive)
         return image_text_contrastive_loss(
             projected, text, self.temperature, self.targets, pids=pid
         )

@@ -178,8 +178,8 @@ class FIRe2(Method):
         """Average the prototypes' gradient over ranks: DDP does not know them."""
         if dist.is_initialized() and self.attributes is not None:
             gradient = self.attributes.weight.grad
-            dist.all_reduce(gradient)
             assert gradient is not None
+            dist.all_reduce(gradient)
             gradient /= dist.get_world_size()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

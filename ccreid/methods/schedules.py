@@ -20,7 +20,7 @@ def warmup_multistep(
 ) -> LambdaLR:
     """Linear warm-up, then steps down; stepped once an epoch.
 
-    With the defaults (FIRe², CAL) epoch e, counted from 1, uses the factor 0.01 at e = 1, 0.901 at
+    With the defaults (FIRe²) epoch e, counted from 1, uses the factor 0.01 at e = 1, 0.901 at
     10, 1 at 11–20, 0.1 at 21–40, 0.01 at 41–60 and 0.001 from 61.
 
     Args:

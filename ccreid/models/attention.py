@@ -55,7 +55,7 @@ class BodyShapeAttention(nn.Module):
         super().__init__()
         require(head in HEADS, "method.bsga.head", head, f"one of {', '.join(HEADS)}")
         require(gate in GATES, "method.bsga.gate", gate, f"one of {', '.join(GATES)}")
-        chosen = find_stages(backbone, stages)
+        chosen = find_stages(backbone, stages, "method.bsga.stages")
         self.gates = nn.ModuleList(_Gate(stage, HEADS[head], gate) for stage in chosen)
         for stage, module in zip(chosen, self._gates(), strict=True):
             # A bound method: a deep copy of the whole network gates with the copy's heads.

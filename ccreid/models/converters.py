@@ -91,8 +91,8 @@ def differ_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Source: repository xliangp/DIFFER, of the model types `clipFc` and `clipMLP`.
     """
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-    blocks = {int(name.split(".")[1]) for name in state if name.startswith("blocks.")}
+    state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    blocks = {int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))}
     if not blocks or not any(name.startswith("head_bio.") for name in state):
         raise ConfigError(
             f"This is no DIFFER checkpoint: it has no 'head_bio.*' beside 'blocks.*' (there are "

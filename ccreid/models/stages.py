@@ -33,8 +33,13 @@ class Stage:
     channels_first: bool
 
 
-def find_stages(backbone: Backbone, names: Sequence[str]) -> list[Stage]:
+def find_stages(backbone: Backbone, names: Sequence[str], setting: str) -> list[Stage]:
     """Return the stages of these names, or of these module paths (`stages.2`).
+
+    Args:
+        backbone: whose stages.
+        names: one or more.
+        setting: where they were asked for, for the message.
 
     Raises:
         ConfigError: none or the same one twice is asked for, or one that the network does not have.
@@ -44,10 +49,10 @@ def find_stages(backbone: Backbone, names: Sequence[str]) -> list[Stage]:
     listed = ", ".join(f"{s.name} ({s.path}, {s.channels} channels)" for s in there)
     remedy = f"This network has {listed or 'none: it gives no maps on the way'}."
     if unknown := [name for name in names if name not in by_name]:
-        raise ConfigError(f"method.bsga.stages names no stage {', '.join(unknown)}. {remedy}")
+        raise ConfigError(f"{setting} names no stage {', '.join(unknown)}. {remedy}")
     stages = [by_name[name] for name in names]
     if not stages or len(set(stages)) < len(stages):
-        raise ConfigError(f"method.bsga.stages={list(names)}: name one or more, once. {remedy}")
+        raise ConfigError(f"{setting}={list(names)}: name one or more, once. {remedy}")
     return stages
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ccreid.data.datamodule import ReIDDataModule
 from ccreid.data.sample import Sample, ids
+from ccreid.methods.base import Method
 from ccreid.retrieval import RepeatedResults, RetrievalResults
 
 
@@ -61,21 +62,23 @@ def metrics_table(
     return table
 
 
-def camera_note(benchmark: str, known: int, unknown: int) -> str:
+def camera_note(method: Method, benchmark: str, known: int, unknown: int) -> str:
     """Return the sentence that belongs to results of a method that uses cameras.
 
     Args:
+        method: that was tested.
         benchmark: its name.
         known: test images whose camera the network was told and had been trained with.
         unknown: all others.
     """
     if not known:
         return f"The network was told no camera of {benchmark}: it was trained with others."
+    remedy = method.does_without.get("cameras", "")
     others = f" {unknown:,} images are of cameras that it was not trained with." if unknown else ""
     return (
         f"The network was told the camera of {known:,} of {known + unknown:,} images "
-        f"({benchmark}): these numbers do not compare with those of methods that see images alone "
-        f"(method.camera_factor=0 trains without).{others}"
+        f"({benchmark}): these numbers do not compare with those of methods that see images alone."
+        f"{others}{remedy and f' {remedy}.'}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from ccreid.data.files import read_image
 from ccreid.data.parsing import ParsingStore
 from ccreid.data.sample import Sample
 from ccreid.data.transforms import TestTransform
-from ccreid.errors import ConfigError
 from ccreid.features import evaluating
 from ccreid.methods.base import Method
 from ccreid.models.pooling import average_pool
@@ -72,8 +71,7 @@ def look(method: Method, samples: Sequence[Sample], transform: TestTransform) ->
     """Return the maps of some images; of a tracklet those of the frame that stands for it.
 
     Args:
-        method: its backbone's last map is shown, and what its `attention(images)` predicts where it
-            has that function and was trained with it.
+        method: its backbone's last map is shown, and the attention that it predicts, if any.
         samples: at least one; few, for all their maps are kept.
         transform: the test transform.
     """
@@ -85,19 +83,9 @@ def look(method: Method, samples: Sequence[Sample], transform: TestTransform) ->
             images = torch.stack([transform(read_image(sample.cover)) for sample in some])
             images = images.to(method.device)
             activation.append(activation_map(method.backbone(images)).cpu())
-            for stage, maps in _predicted(method, images).items():
+            for stage, maps in method.attention(images).items():
                 attention.setdefault(stage, []).append(maps[:, 0].float().cpu())
     return Maps(torch.cat(activation), {stage: torch.cat(m) for stage, m in attention.items()})
-
-
-def _predicted(method: Method, images: Tensor) -> dict[str, Tensor]:
-    predict: Callable[[Tensor], dict[str, Tensor]] | None = getattr(method, "attention", None)
-    if predict is None:
-        return {}
-    try:
-        return predict(images)
-    except ConfigError:  # trained without it
-        return {}
 
 
 def load_masks(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PIL import Image, ImageDraw, ImageFont
+
+from ccreid.writing import write_whole
 
 # Blue and vermilion of Okabe and Ito's palette, which colour-blind readers can tell apart
 # (https://jfly.uni-koeln.de/color/); a check and a cross say the same without colour.
@@ -80,3 +84,14 @@ def colour_bar(width: int, number: int, height: int = 14) -> Image.Image:
     middle = (width / 2, height / 2)
     ImageDraw.Draw(bar).text(middle, letter(number), fill=fill, font=font(11), anchor="mm")
     return bar
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> Path:
+    """Write a sheet as a PNG, whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    with write_whole(path) as file:
+        sheet.save(file, format="PNG")
+    return path

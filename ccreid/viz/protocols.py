@@ -11,9 +11,9 @@ from ccreid.data.benchmarks.base import Benchmark
 from ccreid.data.protocols import Protocol
 from ccreid.errors import ConfigError, nearest
 from ccreid.retrieval import RepeatedResults, RetrievalResults
+from ccreid.viz.marks import save_sheet
 from ccreid.viz.ranked_lists import Order, draw_ranked_lists
 from ccreid.viz.samples import sample_picture
-from ccreid.writing import write_whole
 
 
 def choose_protocols(benchmark: Benchmark, name: str | None) -> tuple[Protocol, ...]:
@@ -62,10 +62,8 @@ def draw_protocols(
         first = results[protocol.name].trials[0]
         if not first.valid.any():
             continue
-        files.append(folder / f"ranked_{protocol.name}.png")
         sheet = _draw(first, benchmark, protocol, order, rows, places, licensor or benchmark)
-        with write_whole(files[-1]) as file:
-            sheet.save(file, format="PNG")
+        files.append(save_sheet(sheet, folder / f"ranked_{protocol.name}.png"))
     return files
 
 

@@ -165,7 +165,7 @@ def test_what_changes_the_training_cannot_change_on_the_way(run, other, said):
 
 def test_other_images_of_as_many_people_are_other_data(run):
     checkpoint = load_checkpoint(run.checkpoint)
-    checkpoint.require_same_data(checkpoint.sizes, checkpoint.train_list)
+    checkpoint.require_same_data(checkpoint.sizes, checkpoint.train_checksum)
     with pytest.raises(ConfigError, match="other images of as many people"):
         checkpoint.require_same_data(checkpoint.sizes, "another list")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ccreid import list_methods
-from ccreid.build import method_class
+from ccreid.build import build_datamodule, build_method, method_class
 from ccreid.checkpoints.checkpoint import load_checkpoint
 from ccreid.errors import CheckpointError, ConfigError, TrainingError
 from ccreid.evaluate import evaluate
@@ -128,3 +128,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(method, tiny_config, monkeypatc
     with pytest.raises(TrainingError, match="id=nan") as error:
         train(tiny_config(*overrides(method)))
     assert ".jpg" in str(error.value)
+
+
+def test_a_method_of_ones_own_that_takes_cameras_is_said_to_know_them(tiny_config):
+    method = build_method(tiny_config("method=baseline"), {"num_identities": 4})
+    cameras = torch.tensor([-1, 0, 7])
+    assert method.knows_camera(cameras).tolist() == [False, False, False]
+    method.uses_camera = True
+    assert method.knows_camera(cameras).tolist() == [False, True, True]
+
+
+def test_a_method_of_ones_own_may_ask_for_captions(tiny_config):
+    cfg = tiny_config("method=baseline")
+    data = build_datamodule(cfg, requires={"captions"})
+    assert data.captions.perspectives == ("biometrics", "hairstyle", "clothing")

@@ -2,16 +2,20 @@
 
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 
 from ccreid import report
 from ccreid.data.benchmarks.folder import Folder
+from ccreid.data.captions.files import append_captions, write_captions
 from ccreid.errors import ConfigError
 from ccreid.retrieval import rank_features
+from ccreid.viz.marks import save_sheet
 from ccreid.viz.protocols import draw_protocols
 from ccreid.writing import write_whole
 from tests.miniature.folder import PATTERNS, write_folder
@@ -49,6 +53,12 @@ WRITERS = {
     "ranked_general.png": lambda folder, benchmark: draw_protocols(
         ranked(benchmark), benchmark, folder, benchmark.protocols[:1]
     ),
+    "captions.jsonl": lambda folder, _: write_captions(
+        folder / "captions.jsonl", {"a.jpg": {"clothing": "a red coat"}}
+    ),
+    "attention.png": lambda folder, _: save_sheet(
+        Image.new("RGB", (20, 10)), folder / "attention.png"
+    ),
 }
 
 
@@ -66,6 +76,12 @@ def test_a_full_disk_is_named_and_what_stood_there_stays(root, tmp_path, monkeyp
         WRITERS[name](folder, benchmark)
     assert [path.name for path in folder.iterdir()] == [name]
     assert (folder / name).read_bytes() == b"before" != written
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_captions_that_cannot_be_added_are_one_error():
+    with pytest.raises(ConfigError, match="Cannot write /dev/full: No space left on device"):
+        append_captions(Path("/dev/full"), [("a.jpg", {"clothing": "a red coat"})])
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])

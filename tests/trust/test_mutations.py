@@ -6,13 +6,16 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from ccreid import report
 from ccreid.config import compose, list_methods
+from ccreid.convert import convert
 from ccreid.diagnose import diagnose
 from ccreid.encode_text import encode_text
 from ccreid.errors import ConfigError
 from ccreid.evaluate import evaluate
+from ccreid.export import export
 from ccreid.parse import parse
 from ccreid.train import train
 from ccreid.verify import verify
@@ -111,6 +114,12 @@ VERBS = {
         "ccreid.data.captions.features.encode",
     ),
     "parse": (parse, ["data=virtual", "output_dir=out"], "ccreid.annotation.masks.make_masks"),
+    "export": (export, ["output=out"], "ccreid.checkpoints.exporting.export_checkpoint"),
+    "convert": (
+        convert,
+        ["method=fire2", "data=virtual", "output=out", "output_dir=out"],
+        "ccreid.models.weights.read_tensors",
+    ),
 }
 
 
@@ -128,8 +137,8 @@ def test_many_changed_settings_of_another_verb(verb, checkpoint, monkeypatch):
 
 def change_settings(verb, checkpoint, monkeypatch, examples):
     run, overrides, last = VERBS[verb]
-    has_checkpoint = verb in ("evaluate", "visualize", "diagnose")
-    given_too = [f"checkpoint={checkpoint}"] if has_checkpoint else []
+    file = {"convert": "weights"}.get(verb, "checkpoint")
+    given_too = [f"{file}={checkpoint}"] if OmegaConf.is_missing(compose(verb, overrides), file) else []
     base = compose(verb, [*overrides, *given_too])
     monkeypatch.setattr(last, reach)
     if verb == "parse":  # its network is not at hand

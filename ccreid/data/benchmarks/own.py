@@ -12,9 +12,10 @@ from operator import attrgetter
 from typing import ClassVar, Literal
 
 from ccreid.data.benchmarks.base import SPLITS, Benchmark
-from ccreid.data.protocols import Protocol, Rule
+from ccreid.data.protocols import Protocol
 from ccreid.data.sample import Sample
 from ccreid.errors import require, some
+from ccreid.retrieval.junk import Rule
 
 _view = attrgetter("camid", "clothes_id")
 CLOTHES_RULES: tuple[Rule, ...] = ("sc", "cc")

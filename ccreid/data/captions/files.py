@@ -100,10 +100,17 @@ def of_images(captions: Captions, samples: Sequence[Sample]) -> Captions:
 
 
 def append_captions(path: Path, records: Iterable[tuple[str, Mapping[str, str]]]) -> None:
-    """Append one line per image."""
+    """Append one line per image.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     lines = [_line(image, texts) for image, texts in records]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(lines))
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+    except OSError as error:
+        raise unwritable(path, error, setting="folder") from None
 
 
 def write_captions(path: Path, captions: Captions) -> None:

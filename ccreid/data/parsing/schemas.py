@@ -24,7 +24,9 @@ CANONICAL_LABELS = (
 )
 """Names of labels 0 to 9; head includes hair, hats and glasses, shoes includes socks."""
 
-_GARMENTS = [CANONICAL_LABELS.index(name) for name in ("upper", "lower", "onepiece", "other_wear")]
+GARMENT = ("upper", "lower", "onepiece", "other_wear")
+"""What clothes erasure takes for clothes; a mask with too little of it is not trusted."""
+_GARMENTS = [CANONICAL_LABELS.index(name) for name in GARMENT]
 
 
 @dataclass(frozen=True)
