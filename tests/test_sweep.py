@@ -204,6 +204,23 @@ def test_what_cannot_be_swept_is_one_error(swept, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.slow
+def test_optuna_chooses_from_what_its_trials_gave(tmp_path):
+    """Needs the extra `optuna`; half a minute."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    trials = ("+sweep=fire2_optuna", "hydra.sweeper.n_trials=2")
+    code, output = multirun(tmp_path, *trials, method="fire2")
+    assert code == 0, output
+    (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    rows = read(folder / "summary.csv")
+    assert [row["status"] for row in rows] == ["done", "done"]
+    assert rows[0]["method.epsilon"] != rows[1]["method.epsilon"]
+    best = OmegaConf.load(folder / "optimization_results.yaml")
+    chosen = max(rows, key=lambda row: float(row["test/virtual/cc/mAP"]))
+    assert best.best_value == pytest.approx(float(chosen["test/virtual/cc/mAP"]))
+    assert best.best_params["method.epsilon"] == pytest.approx(float(chosen["method.epsilon"]))
+
+
+@pytest.mark.slow
 def test_each_job_in_a_process_of_its_own(tmp_path):
     """Needs the extra `sweep`; half a minute."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")

@@ -69,95 +69,112 @@ def cross_clothes_triplet_loss(
     as an outfit of their own are inferred; margin and Euclidean distance are those of the relatives
     Pixel Sampling (arXiv 2107.11522) and CAL (arXiv 2204.06890).
     """
-    _require_choices(positives, distance, erased_as, reduce_n, fallback)
-    identity = (features, pids, clothes_ids, erased)
-    mined = _mine(*identity, positives, include_own, distance, erased_as, fallback)
-    hinge = torch.relu(margin + mined.distance - mined.nearest_negative[:, None]) * mined.chosen
-    anchors = hinge.sum(dim=1)
-    if reduce_n == "mean":
-        anchors = anchors / mined.chosen.sum(dim=1).clamp(min=1)
-    return anchors.sum() / mined.used.sum().clamp(min=1)
+    mined = mine_cross_clothes_triplets(
+        features,
+        pids,
+        clothes_ids,
+        erased=erased,
+        positives=positives,
+        include_own=include_own,
+        distance=distance,
+        erased_as=erased_as,
+        fallback=fallback,
+    )
+    return mined.loss(margin, reduce_n)
 
 
-@torch.no_grad()
-def cross_clothes_triplet_statistics(
-    features: Tensor,
-    pids: Tensor,
-    clothes_ids: Tensor,
-    margin: float = 0.3,
-    *,
-    erased: Tensor | None = None,
-    positives: str = "per_outfit_hardest",
-    include_own: bool = False,
-    distance: str = "euclidean",
-    erased_as: str = "extra_outfit",
-    reduce_n: str = "sum",
-    fallback: str = "same_outfit",
-) -> dict[str, Tensor]:
-    """Describe the triplets that `cross_clothes_triplet_loss` forms of the same arguments.
+class CrossClothesTriplets(NamedTuple):
+    """The triplets of M images, from which the loss and what describes them are computed.
 
-    Returns:
-        Tensors on the features' device, all scalar but the last: `active` (fraction of the triplets
-        with a positive term), `positive_distance` and `negative_distance` (means over the
-        triplets), `positives` (mean N over the anchors used), `fallback` (fraction of the anchors
-        used that fell back), `unused` (fraction of the anchors without a triplet), `unpaired`
-        (fraction of the images not erased that see no such image of their person in another
-        outfit: many mean that the sampler is wrong), and `histogram` [M + 1] (how many anchors used
-        have N cross-clothes positives).
+    Attributes:
+        distance: of all pairs, [M, M], with the features' gradient.
+        chosen: which columns are the positives of an anchor, its row, [M, M] bool.
+        nearest_negative: distance of each anchor's x_k, [M]; 0 without one.
+        used: which anchors have a triplet, [M] bool.
+        fell_back: which of them took a positive in the same outfit, [M] bool.
+        real: which images are not erased, [M] bool.
+        unpaired: which of these see no other of their person in another outfit, [M] bool.
     """
-    _require_choices(positives, distance, erased_as, reduce_n, fallback)
-    identity = (features, pids, clothes_ids, erased)
-    mined = _mine(*identity, positives, include_own, distance, erased_as, fallback)
-    negative = mined.nearest_negative[:, None].expand_as(mined.distance)
-    triplets, used = mined.chosen.sum().clamp(min=1), mined.used.sum().clamp(min=1)
-    active = (margin + mined.distance - negative > 0) & mined.chosen
-    number = (mined.chosen & ~mined.fell_back[:, None]).sum(dim=1)
-    real = torch.ones_like(pids, dtype=torch.bool) if erased is None else ~erased
-    pairs = (pids[:, None] == pids) & (clothes_ids[:, None] != clothes_ids) & real
-    histogram = torch.zeros(len(pids) + 1, dtype=torch.long, device=pids.device)
-    return {
-        "active": active.sum() / triplets,
-        "positive_distance": (mined.distance * mined.chosen).sum() / triplets,
-        "negative_distance": (negative * mined.chosen).sum() / triplets,
-        "positives": number.sum() / used,
-        "fallback": (mined.fell_back & mined.used).sum() / used,
-        "unused": 1 - mined.used.float().mean(),
-        "unpaired": (real & ~pairs.any(dim=1)).sum() / real.sum().clamp(min=1),
-        "histogram": histogram.scatter_add(0, number, mined.used.long()),
-    }
-
-
-class _Mined(NamedTuple):
-    """Distances [M, M], pairs chosen [M, M]; of each anchor [M] the rest."""
 
     distance: Tensor
     chosen: Tensor
     nearest_negative: Tensor
     used: Tensor
     fell_back: Tensor
+    real: Tensor
+    unpaired: Tensor
+
+    def loss(self, margin: float, reduce_n: str = "sum") -> Tensor:
+        """Return `cross_clothes_triplet_loss` of these triplets."""
+        _require_choice("reduce_n", reduce_n, REDUCTIONS)
+        hinge = torch.relu(margin + self.distance - self.nearest_negative[:, None]) * self.chosen
+        anchors = hinge.sum(dim=1)
+        if reduce_n == "mean":
+            anchors = anchors / self.chosen.sum(dim=1).clamp(min=1)
+        return anchors.sum() / self.used.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def statistics(self, margin: float) -> dict[str, Tensor]:
+        """Describe them.
+
+        Returns:
+            Tensors on the features' device, all scalar: `active` (fraction of the triplets with a
+            positive term), `positive_distance` and `negative_distance` (means over the triplets),
+            `positives` (mean N over the anchors used), `fallback` (fraction of the anchors used
+            that fell back), `unused` (fraction of the anchors without a triplet), `unpaired`
+            (fraction of the images not erased that see no such image of their person in another
+            outfit: many mean that the sampler is wrong).
+        """
+        negative = self.nearest_negative[:, None].expand_as(self.distance)
+        triplets, used = self.chosen.sum().clamp(min=1), self.used.sum().clamp(min=1)
+        active = (margin + self.distance - negative > 0) & self.chosen
+        return {
+            "active": active.sum() / triplets,
+            "positive_distance": (self.distance * self.chosen).sum() / triplets,
+            "negative_distance": (negative * self.chosen).sum() / triplets,
+            "positives": self.cross_clothes_positives().sum() / used,
+            "fallback": (self.fell_back & self.used).sum() / used,
+            "unused": 1 - self.used.float().mean(),
+            "unpaired": self.unpaired.sum() / self.real.sum().clamp(min=1),
+        }
+
+    def cross_clothes_positives(self) -> Tensor:
+        """Return N of each anchor, [M]: its positives in other outfits."""
+        return (self.chosen & ~self.fell_back[:, None]).sum(dim=1)
 
 
-def _mine(
+def mine_cross_clothes_triplets(
     features: Tensor,
     pids: Tensor,
     clothes_ids: Tensor,
-    erased: Tensor | None,
-    positives: str,
-    include_own: bool,
-    distance: str,
-    erased_as: str,
-    fallback: str,
-) -> _Mined:
+    *,
+    erased: Tensor | None = None,
+    positives: str = "per_outfit_hardest",
+    include_own: bool = False,
+    distance: str = "euclidean",
+    erased_as: str = "extra_outfit",
+    fallback: str = "same_outfit",
+) -> CrossClothesTriplets:
+    """Find the triplets of `cross_clothes_triplet_loss`, where the arguments are described.
+
+    Raises:
+        ValueError: an unknown choice.
+    """
+    _require_choice("positives", positives, POSITIVES)
+    _require_choice("distance", distance, DISTANCES)
+    _require_choice("erased_as", erased_as, ERASED_AS)
+    _require_choice("fallback", fallback, FALLBACKS)
     if erased is None:
         erased = torch.zeros_like(pids, dtype=torch.bool)
-    distances = _pairwise(features, distance)
+    distances, real = _pairwise(features, distance), ~erased
     same_person = pids[:, None] == pids[None, :]
     same_outfit = same_person & (clothes_ids[:, None] == clothes_ids[None, :])
+    paired = (same_person & ~same_outfit & real).any(dim=1)
     both_or_neither = erased[:, None] == erased[None, :]
     visible = torch.ones_like(same_person)
     if erased_as == "extra_outfit":
-        either_real = same_outfit & both_or_neither
-        same_outfit = either_real | (same_person & erased[:, None] & erased[None, :])
+        worn = same_outfit & both_or_neither
+        same_outfit = worn | (same_person & erased[:, None] & erased[None, :])
     elif erased_as == "separate":
         visible = both_or_neither
     negative = ~same_person & visible
@@ -173,12 +190,14 @@ def _mine(
     has_negative = negative.any(dim=1)
     nearest = distances.masked_fill(~negative, torch.inf).min(dim=1).values
     chosen = chosen & has_negative[:, None]
-    return _Mined(
+    return CrossClothesTriplets(
         distances,
         chosen,
         torch.where(has_negative, nearest, 0.0),
         chosen.any(dim=1),
         fell_back,
+        real,
+        real & ~paired,
     )
 
 
@@ -220,15 +239,6 @@ def _pairwise(features: Tensor, distance: str) -> Tensor:
         return squared.clamp(min=1e-12).sqrt()
 
 
-def _require_choices(
-    positives: str, distance: str, erased_as: str, reduce_n: str, fallback: str
-) -> None:
-    for name, value, choices in (
-        ("positives", positives, POSITIVES),
-        ("distance", distance, DISTANCES),
-        ("erased_as", erased_as, ERASED_AS),
-        ("reduce_n", reduce_n, REDUCTIONS),
-        ("fallback", fallback, FALLBACKS),
-    ):
-        if value not in choices:
-            raise ValueError(f"{name}={value}: choose one of {', '.join(choices)}.")
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value}: choose one of {', '.join(choices)}.")

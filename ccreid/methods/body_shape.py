@@ -99,6 +99,7 @@ class BCTri:
             require(value in choices, f"method.bctri.{name}", value, f"one of {', '.join(choices)}")
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The loss's keyword arguments."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def mining(self) -> dict[str, Any]:
+        """What the triplets are mined with."""
+        names = [field.name for field in fields(self) if field.name != "reduce_n"]
+        return {name: getattr(self, name) for name in names}

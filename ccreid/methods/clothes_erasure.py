@@ -21,7 +21,6 @@ from ccreid.models.erasure import (
     any_of,
     dilate,
     erase_clothes,
-    trusted_masks,
     vertical_prior,
 )
 
@@ -166,6 +165,7 @@ class ClothesErasure:
         self,
         images: Tensor,
         labels: Tensor,
+        trusted: Tensor,
         mean: Tensor,
         augment: Augment,
         turn: int = 0,
@@ -176,13 +176,13 @@ class ClothesErasure:
         Args:
             images: [B, 3, H, W] in [0, 1].
             labels: human parsing, [B, H, W] canonical.
+            trusted: which of them can be of a dressed person, [B] bool, see `trusted_masks`.
             mean: RGB of the fill `mean`.
             augment: what happens to erased and whole images alike (random erasing).
             turn: number of the batch in its epoch, for `alternate`.
             generator: draws for the erased views; the whole ones are augmented with torch's own, so
                 that they are the same with erasure and without.
         """
-        trusted = trusted_masks(labels, label_numbers(GARMENT))
         if self.mode == "joint":
             return self._with_twins(images, labels, trusted, mean, augment, generator)
         if self.mode == "alternate" and turn % 2 == 0:

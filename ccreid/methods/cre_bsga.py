@@ -21,8 +21,7 @@ from ccreid.errors import ConfigError, DataError, require
 from ccreid.losses import (
     attention_loss,
     batch_hard_triplet_loss,
-    cross_clothes_triplet_loss,
-    cross_clothes_triplet_statistics,
+    mine_cross_clothes_triplets,
     twin_consistency_loss,
 )
 from ccreid.methods.base import Method, OptimizerFactory, SchedulerFactory
@@ -127,7 +126,8 @@ class CREBSGA(Method):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return `id` and `triplet`, and as configured `attention` and `consistency`."""
-        views = self._views(batch)
+        trusted = self._trusted_masks(batch)
+        views = self._views(batch, trusted)
         features = self._view_features(views, len(batch["pid"]))
         pid = batch["pid"].repeat(views.times)
         clothes_id = batch["clothes_id"].repeat(views.times)
@@ -143,7 +143,7 @@ class CREBSGA(Method):
         }
         if self.bsga.enabled:
             losses["attention"] = self.bsga.weight * self._attention_loss(
-                features.attention, batch["parsing"], views
+                features.attention, batch["parsing"], trusted, views
             )
         if self.cre.enabled and self.cre.consistency != "none":
             size = len(batch["pid"])
@@ -153,19 +153,24 @@ class CREBSGA(Method):
             )
         return losses
 
-    def _views(self, batch: Batch) -> Views:
+    def _trusted_masks(self, batch: Batch) -> Tensor:
+        """Return which masks can be of a dressed person, [B] bool; none are asked for if unused."""
+        if not (self.cre.enabled or self.bsga.enabled):
+            return torch.zeros_like(batch["pid"], dtype=torch.bool)
+        trusted = trusted_masks(_fitting_masks(batch), label_numbers(GARMENT))
+        self.log_means({"untrusted_masks": (~trusted).float().mean()}, len(trusted))
+        return trusted
+
+    def _views(self, batch: Batch, trusted: Tensor) -> Views:
         """CRE: the images, each with its own random rectangle, and their twins with theirs."""
         images = batch["image"]
-        if self.cre.enabled or self.bsga.enabled:
-            labels = _fitting_masks(batch)
-            untrusted = ~trusted_masks(labels, label_numbers(GARMENT))
-            self.log_means({"untrusted_masks": untrusted.float().mean()}, len(labels))
         if not self.cre.enabled:
-            erased = torch.zeros_like(batch["pid"], dtype=torch.bool)
-            return Views(self._random_erasing(images), erased, None, 1)
+            return Views(self._random_erasing(images), torch.zeros_like(trusted), None, 1)
         mean, draws = self.backbone.mean, self._twin_draws
-        views = self.cre.views(images, labels, mean, self._random_erasing, self._turn, draws)
-        self.log_means({"erased_views": views.erased.float().mean()}, len(labels))
+        views = self.cre.views(
+            images, batch["parsing"], trusted, mean, self._random_erasing, self._turn, draws
+        )
+        self.log_means({"erased_views": views.erased.float().mean()}, len(images))
         return views
 
     def _random_erasing(self, images: Tensor, draws: torch.Generator | None = None) -> Tensor:
@@ -201,17 +206,18 @@ class CREBSGA(Method):
         pooled, pid, clothes_id, erased, _ = columns
         if self.triplet == "batch_hard":
             return batch_hard_triplet_loss(pooled, pid, self.margin, self.bctri.distance)
-        settings = {"erased": erased, **self.bctri.settings}
-        statistics = cross_clothes_triplet_statistics(
-            pooled, pid, clothes_id, self.margin, **settings
+        triplets = mine_cross_clothes_triplets(
+            pooled, pid, clothes_id, erased=erased, **self.bctri.mining
         )
-        scalars = {f"triplet_{k}": v for k, v in statistics.items() if k != "histogram"}
-        self.log_means(scalars, len(pid))
-        return cross_clothes_triplet_loss(pooled, pid, clothes_id, self.margin, **settings)
+        statistics = triplets.statistics(self.margin)
+        self.log_means({f"triplet_{name}": v for name, v in statistics.items()}, len(pid))
+        return triplets.loss(self.margin, self.bctri.reduce_n)
 
-    def _attention_loss(self, maps: dict[str, Tensor], labels: Tensor, views: Views) -> Tensor:
+    def _attention_loss(
+        self, maps: dict[str, Tensor], labels: Tensor, trusted: Tensor, views: Views
+    ) -> Tensor:
         """BSGA: the mean over stages; a twin has its original's silhouette."""
-        trusted = trusted_masks(labels, label_numbers(GARMENT)).repeat(views.times)
+        trusted = trusted.repeat(views.times)
         if views.kept is not None:
             trusted = trusted & views.kept
         losses = []

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from ccreid.losses import (
     batch_hard_triplet_loss,
     cross_clothes_triplet_loss,
-    cross_clothes_triplet_statistics,
+    mine_cross_clothes_triplets,
 )
 
 READINGS = {
@@ -156,7 +156,8 @@ def test_a_smaller_margin_leaves_the_worked_anchor_alone():
 
 
 def test_the_statistics_of_the_worked_example():
-    found = cross_clothes_triplet_statistics(*worked_example())
+    triplets = mine_cross_clothes_triplets(*worked_example())
+    found = triplets.statistics(0.3)
     # Triplets: anchor (2, .5), B1 (1, .5), B2 (2, 1.5), C (.5, 1.5); of the 8, two are active.
     assert found["active"].item() == pytest.approx(2 / 8)
     assert found["positive_distance"].item() == pytest.approx(9.5 / 8)
@@ -164,7 +165,7 @@ def test_the_statistics_of_the_worked_example():
     assert found["positives"].item() == pytest.approx(2)
     assert found["fallback"].item() == 0
     assert found["unused"].item() == pytest.approx(1 / 5)
-    assert found["histogram"].tolist() == [0, 0, 4, 0, 0, 0]
+    assert triplets.cross_clothes_positives()[triplets.used].tolist() == [2, 2, 2, 2]
 
 
 def share_without_a_real_pair(pids, clothes_ids, erased):
@@ -180,7 +181,8 @@ def share_without_a_real_pair(pids, clothes_ids, erased):
 def test_twins_do_not_hide_that_nobody_changes_clothes():
     pids = torch.arange(8).repeat(2)
     erased = torch.arange(16) >= 8
-    found = cross_clothes_triplet_statistics(torch.rand(16, 4), pids, pids, erased=erased)
+    triplets = mine_cross_clothes_triplets(torch.rand(16, 4), pids, pids, erased=erased)
+    found = triplets.statistics(0.3)
     assert found["fallback"].item() == 0  # a twin is another outfit
     assert found["unpaired"].item() == 1
 
@@ -190,7 +192,8 @@ def test_twins_do_not_hide_that_nobody_changes_clothes():
 def test_statistics_equal_a_triple_loop(reading, erased_as):
     features, pids, clothes_ids, erased = random_batch(4)
     settings = {**READINGS[reading], "erased": erased, "erased_as": erased_as}
-    found = cross_clothes_triplet_statistics(features, pids, clothes_ids, **settings)
+    triplets = mine_cross_clothes_triplets(features, pids, clothes_ids, **settings)
+    found = triplets.statistics(0.3)
     anchors = anchors_of_the_loop(features, pids, clothes_ids, **settings)
     positive = torch.cat([chosen for chosen, _, _ in anchors])
     negative = torch.cat([n.expand(len(chosen)) for chosen, n, _ in anchors])
@@ -203,8 +206,9 @@ def test_statistics_equal_a_triple_loop(reading, erased_as):
         "fallback": torch.tensor([f for _, _, f in anchors]).double().mean(),
         "unused": torch.tensor(1 - len(anchors) / len(pids)),
         "unpaired": share_without_a_real_pair(pids, clothes_ids, erased),
-        "histogram": torch.bincount(counts, minlength=len(pids) + 1),
     }
+    number = triplets.cross_clothes_positives()[triplets.used]
+    assert sorted(number.tolist()) == sorted(counts.tolist())
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name].double(), value.double(), msg=name)
@@ -224,7 +228,8 @@ def test_one_outfit_each_without_twins_is_batch_hard(include_own):
 
 def test_the_fallback_is_counted():
     features, pids, _, _ = random_batch(5, twins=False)
-    assert cross_clothes_triplet_statistics(features, pids, 7 * pids)["fallback"] == 1
+    triplets = mine_cross_clothes_triplets(features, pids, 7 * pids)
+    assert triplets.statistics(0.3)["fallback"] == 1
     skipped = cross_clothes_triplet_loss(features, pids, 7 * pids, fallback="skip")
     assert skipped.item() == 0
 
@@ -320,6 +325,5 @@ def test_computes_in_float32_for_low_precision_and_under_autocast(distance):
 @pytest.mark.parametrize("setting", ["positives", "distance", "erased_as", "reduce_n", "fallback"])
 def test_an_unknown_choice_lists_the_choices(setting):
     features, pids, clothes_ids, _ = random_batch(9, twins=False)
-    for function in (cross_clothes_triplet_loss, cross_clothes_triplet_statistics):
-        with pytest.raises(ValueError, match=f"{setting}=other: choose one of"):
-            function(features, pids, clothes_ids, **{setting: "other"})
+    with pytest.raises(ValueError, match=f"{setting}=other: choose one of"):
+        cross_clothes_triplet_loss(features, pids, clothes_ids, **{setting: "other"})

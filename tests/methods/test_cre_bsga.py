@@ -19,6 +19,7 @@ from ccreid.methods.clothes_erasure import ClothesErasure, label_numbers
 from ccreid.methods.cre_bsga import CREBSGA
 from ccreid.models import average_pool
 from ccreid.models.attention import attention_target, body_mask
+from ccreid.models.erasure import trusted_masks
 from ccreid.models.random_erasing import BatchRandomErasing
 from ccreid.train import train
 from tests.conftest import trainer_at
@@ -53,6 +54,11 @@ def made(tiny_config, monkeypatch):
         return SimpleNamespace(method=built, batch=batch, logged=logged, data=data)
 
     return make
+
+
+def seen(method, batch):
+    """What the network sees of a batch."""
+    return method._views(batch, method._trusted_masks(batch))
 
 
 def test_the_losses_are_those_of_the_reconstruction(made):
@@ -106,8 +112,8 @@ def test_the_images_get_the_same_rectangles_with_and_without_twins(made):
     views = []
     for settings in (ABLATION["baseline"], ABLATION["+CRE"], ("method.cre.fill=noise",)):
         run = made(*settings)
-        run.method._views(run.batch)  # the second batch must agree, too
-        views.append(run.method._views(run.batch).image[: len(run.batch["pid"])])
+        seen(run.method, run.batch)  # the second batch must agree, too
+        views.append(seen(run.method, run.batch).image[: len(run.batch["pid"])])
     assert torch.equal(views[0], views[1])
     assert torch.equal(views[0], views[2])
     assert not torch.equal(views[0], run.batch["image"])
@@ -163,7 +169,7 @@ def test_test_time_needs_images_only_and_shows_its_attention(made):
 def test_settings_reach_the_triplets(made, how):
     run = made(PLAIN, f"method.bctri.erased_as={how}", "method.triplet_weight=0.5")
     method, batch = run.method, run.batch
-    views = method._views(batch)
+    views = seen(method, batch)
     pooled = method._features(views.image).pooled
     expected = 0.5 * cross_clothes_triplet_loss(
         pooled,
@@ -178,7 +184,7 @@ def test_settings_reach_the_triplets(made, how):
 @pytest.mark.parametrize("kind", ["mse", "ps_sigmoid", "cosine"])
 def test_twins_can_be_held_to_their_originals(made, kind):
     run = made(PLAIN, f"method.cre.consistency={kind}", "method.cre.consistency_weight=2")
-    views = run.method._views(run.batch)
+    views = seen(run.method, run.batch)
     original, twin = run.method._features(views.image).pooled.chunk(2)
     expected = 2 * twin_consistency_loss(original, twin, kind=kind)
     found = run.method.losses(run.batch)["consistency"]
@@ -200,7 +206,7 @@ def test_split_statistics_normalise_each_half_by_itself_and_keep_the_originals(m
     run = made(PLAIN, "method.cre.split_bn=true")
     twin = made(PLAIN)
     method, size = run.method, len(run.batch["pid"])
-    views = method._views(run.batch)
+    views = seen(method, run.batch)
     features = method._view_features(views, size)
     alone = twin.method._features(views.image[:size])
     torch.testing.assert_close(features.pooled[:size], alone.pooled)
@@ -216,7 +222,9 @@ def test_split_statistics_normalise_each_half_by_itself_and_keep_the_originals(m
 def views_of(images, labels, turn=0, augment=lambda x, _: x, **settings):
     mean = torch.full((1, 3, 1, 1), 0.5)
     generator = torch.Generator().manual_seed(0)
-    return ClothesErasure(**settings).views(images, labels, mean, augment, turn, generator)
+    trusted = trusted_masks(labels, label_numbers(GARMENT))
+    cre = ClothesErasure(**settings)
+    return cre.views(images, labels, trusted, mean, augment, turn, generator)
 
 
 def wearing(*numbers, images=6):
@@ -308,7 +316,7 @@ def test_dropped_twins_are_seen_by_no_loss(made):
     state = method._twin_draws.get_state()
     losses = method.losses(batch)
     method._twin_draws.set_state(state)
-    views = method._views(batch)
+    views = seen(method, batch)
     features, kept = method._features(views.image), views.kept
     assert size < kept.sum() < 2 * size
     pid, clothes = batch["pid"].repeat(2)[kept], batch["clothes_id"].repeat(2)[kept]

@@ -138,7 +138,9 @@ def test_many_changed_settings_of_another_verb(verb, checkpoint, monkeypatch):
 def change_settings(verb, checkpoint, monkeypatch, examples):
     run, overrides, last = VERBS[verb]
     file = {"convert": "weights"}.get(verb, "checkpoint")
-    given_too = [f"{file}={checkpoint}"] if OmegaConf.is_missing(compose(verb, overrides), file) else []
+    given_too = (
+        [f"{file}={checkpoint}"] if OmegaConf.is_missing(compose(verb, overrides), file) else []
+    )
     base = compose(verb, [*overrides, *given_too])
     monkeypatch.setattr(last, reach)
     if verb == "parse":  # its network is not at hand
