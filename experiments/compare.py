@@ -51,7 +51,7 @@ def main() -> None:
     results = {name: seeds for name, seeds in results.items() if seeds}
     if not results:
         sys.exit(f"There is no finished run in {runs}; nothing was written.")
-    write(arguments.folder, runs, results)
+    write(arguments.folder, runs, results, plan.get("tested_on", benchmark_of(results)))
     content = json.dumps(results, indent=1, sort_keys=True) + "\n"
     (arguments.folder / "results.json").write_text(content)
 
@@ -73,7 +73,7 @@ def command(plan: dict, runs: Path, name: str, seed: int) -> tuple[str, list[str
     return "evaluate", [f"checkpoint='{trained / 'checkpoints' / 'last.ckpt'}'", *plan["shared"]]
 
 
-def write(folder: Path, runs: Path, results: dict) -> None:
+def write(folder: Path, runs: Path, results: dict, tested_on: str) -> None:
     """Write table.md and comparison.png of the settings that have a run."""
     values, gaps = by_protocol(results), differences(runs, results)
     lines = table(results, values)
@@ -84,7 +84,7 @@ def write(folder: Path, runs: Path, results: dict) -> None:
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     seeds = sorted({seed for each in results.values() for seed in each}, key=int)
-    title = f"{benchmark_of(results)}, last epoch, seeds {', '.join(seeds)}"
+    title = f"{tested_on}, last epoch, seeds {', '.join(seeds)}"
     figure = draw_comparison(values, gaps, title, caution(benchmark_of(results)))
     figure.savefig(folder / "comparison.png", dpi=150)
 
@@ -161,9 +161,12 @@ def read(folder: Path) -> dict[str, float | int | str]:
 def table(results: dict, values: dict) -> list[str]:
     protocols = in_order(list({protocol: 0 for each in values.values() for protocol in each}))
     columns = [f"{protocol} {METRICS[metric]}" for protocol in protocols for metric in METRICS]
+    every_run = [run for seeds in results.values() for run in seeds.values()]
+    costs = [key for key in COSTS if any(key in run for run in every_run)]
+    columns += [COSTS[key] for key in costs]
     lines = [
-        "| setting | seeds | " + " | ".join([*columns, *COSTS.values()]) + " |",
-        "|---" * (len(columns) + len(COSTS) + 2) + "|",
+        "| setting | seeds | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 2) + "|",
     ]
     for name, seeds in results.items():
         cells = [
@@ -171,7 +174,7 @@ def table(results: dict, values: dict) -> list[str]:
             for protocol in protocols
             for metric in METRICS
         ]
-        cells += [spread([run[key] for run in seeds.values() if key in run]) for key in COSTS]
+        cells += [spread([run[key] for run in seeds.values() if key in run]) for key in costs]
         lines.append(f"| {name} | {len(seeds)} | " + " | ".join(cells) + " |")
     return lines
 
