@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ccreid.config import compose
 from ccreid.errors import ConfigError
-from ccreid.settings.kinds import PLAIN, Between, fits_kind, require_arguments, require_sound
+from ccreid.settings.kinds import fits_kind, require_arguments, require_sound
+from ccreid.settings.plain import PLAIN, Between
 
 FITS = {
     int: [0, -3, 2**63 - 1],
@@ -91,6 +92,7 @@ def test_every_plain_setting_exists_in_some_verb():
         compose("verify"),
         compose("parse", ["data=prcc"]),
         compose("caption", ["data=prcc", "captioner=endpoint"]),
+        compose("convert", ["method=differ", "data=prcc", "weights=file.pth"]),
     ]
     for name in PLAIN:
         *groups, last = name.split(".")
