@@ -38,6 +38,9 @@ def require_sound(cfg: DictConfig) -> None:
     Raises:
         ConfigError: a reference leads nowhere, or a setting of `PLAIN` is of another kind.
     """
+    for name in (name for name in map(str, cfg) if not OmegaConf.is_missing(cfg, name)):
+        with resolving(name):
+            cfg[name]
     has_checkpoint = "checkpoint" in list(cfg)
     may_be_open = has_checkpoint or "benchmarks" in cfg
     groups = {key.rpartition(".")[0] for key in PLAIN} - {""}
@@ -235,6 +238,10 @@ def resolving(name: str) -> Iterator[None]:
         yield
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
+        if "HydraConfig was not set" in reason:  # called from Python, not at the command line
+            raise ConfigError(
+                f"Say {name}=<folder>: Hydra, which chooses one, is not there."
+            ) from None
         raise ConfigError(f"{name} refers to something that is not there: {reason}") from None
 
 

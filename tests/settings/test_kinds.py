@@ -98,3 +98,9 @@ def test_every_plain_setting_exists_in_some_verb():
         *groups, last = name.split(".")
         nodes = [OmegaConf.select(cfg, ".".join(groups)) if groups else cfg for cfg in configs]
         assert any(node is not None and last in list(node) for node in nodes), name
+
+
+def test_called_from_python_a_verb_asks_for_its_folder():
+    with pytest.raises(ConfigError, match="Say output_dir=<folder>: Hydra"):
+        require_sound(compose("train", ["method=fire2", "data=virtual"]))
+    require_sound(compose("train", ["method=fire2", "data=virtual", "output_dir=run"]))
