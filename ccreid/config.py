@@ -56,7 +56,9 @@ def compose(
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         try:
-            return hydra_compose(config_name, list(overrides), return_hydra_config=with_hydra)
+            cfg = hydra_compose(config_name, list(overrides), return_hydra_config=with_hydra)
+            _require_choices(cfg, config_name)
+            return cfg
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             problem: Exception = error
         try:
@@ -67,6 +69,17 @@ def compose(
         except (HydraException, OmegaConfBaseException, ValueError):
             raise ConfigError(_explain_group(problem, overrides, config_name)) from None
     raise ConfigError(_explain_key(problem, known))
+
+
+def _require_choices(cfg: DictConfig, config_name: str) -> None:
+    """Refuse a group that was emptied, `method=[]`, where one of its options must be chosen."""
+    from omegaconf import OmegaConf
+
+    for entry in OmegaConf.load(CONF_DIR / f"{config_name}.yaml").defaults:
+        for key in () if isinstance(entry, str) else entry:
+            group = str(key).removeprefix("override ")
+            if OmegaConf.is_missing(entry, key) and group not in cfg:
+                raise ConfigError(_which(group))
 
 
 def compose_benchmarks(cfg: DictConfig) -> dict[str, DictConfig]:
@@ -157,8 +170,12 @@ def _explain_group(problem: Exception, overrides: Sequence[str], config_name: st
         strange = [text for text in overrides if text.partition("=")[0] not in settings]
         typed = next((text for text in strange if nearest(text.partition("=")[0], [group])), "")
         hint = f" ('{typed}' names no setting.)" if typed else ""
-        return f"Say which {group}: {group}=<one of: {', '.join(list_options(group))}>{hint}"
+        return f"{_which(group)}{hint}"
     return str(problem)
+
+
+def _which(group: str) -> str:
+    return f"Say which {group}: {group}=<one of: {', '.join(list_options(group))}>"
 
 
 def _explain_key(problem: Exception, known: Sequence[str]) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ccreid.callbacks.evaluation import Evaluation, Results
     from ccreid.checkpoints.checkpoint import Checkpoint
-    from ccreid.data.benchmarks.base import Benchmark
     from ccreid.data.datamodule import ReIDDataModule
     from ccreid.methods.base import Method
 
@@ -57,11 +56,13 @@ def train(cfg: DictConfig) -> TrainResult:
         instantiate,
         require_monitored,
     )
+    from ccreid.callbacks.evaluation import camera_counts, flat_cameras, flat_metrics
     from ccreid.callbacks.loggers import finishing
     from ccreid.checkpoints.checkpoint import provenance
     from ccreid.runs.jobs import AUTO, LAST_CHECKPOINT
     from ccreid.runs.processes import process_rank
     from ccreid.runs.stopping import StopSignals
+    from ccreid.tables.results import camera_note, metrics_table
     from ccreid.training.combinations import require_possible
     from ccreid.training.fitting import fit
     from ccreid.training.resuming import find_checkpoint, finished_metrics, settings_of_all_ranks
@@ -100,9 +101,17 @@ def train(cfg: DictConfig) -> TrainResult:
         else:  # the run was stopped between its last epoch and its evaluation
             checkpoint, costs = whole.path, {}
             method, results = _evaluated(whole, data, callbacks.evaluation, trainer)
-        metrics = _metrics(cfg, method, data.benchmark, results) | costs
+        cameras = camera_counts(method, data.benchmark)  # on every rank: they wait for each other
+        metrics: dict[str, float | int | str] = {
+            **flat_metrics(results, data.benchmark.name),
+            **flat_cameras(cameras, data.benchmark.name),
+            **costs,
+            **report.origin(cfg),
+        }
         if trainer.is_global_zero:
-            _show_results(method, data.benchmark, results)
+            report.show(metrics_table(results, data.benchmark.name))
+            if cameras:
+                report.show(camera_note(method, data.benchmark.name, **cameras))
             report.write_queries(results, data.benchmark, output_dir / "queries.npz")
             if "pictures" in callbacks:
                 callbacks.pictures.draw(results, data, method, trainer.loggers, trainer.global_step)
@@ -145,30 +154,6 @@ def _evaluated(
         logger.log_metrics(flat_metrics(results, data.benchmark.name))
         logger.save()
     return method, results
-
-
-def _metrics(
-    cfg: DictConfig, method: Method, benchmark: Benchmark, results: Results
-) -> dict[str, float | int | str]:
-    """Return what `metrics.json` says but for the costs of training."""
-    from ccreid import report
-    from ccreid.callbacks.evaluation import camera_counts, flat_cameras, flat_metrics
-
-    return {
-        **flat_metrics(results, benchmark.name),
-        **flat_cameras(camera_counts(method, benchmark), benchmark.name),
-        **report.origin(cfg),
-    }
-
-
-def _show_results(method: Method, benchmark: Benchmark, results: Results) -> None:
-    from ccreid import report
-    from ccreid.callbacks.evaluation import camera_counts
-    from ccreid.tables.results import camera_note, metrics_table
-
-    report.show(metrics_table(results, benchmark.name))
-    if cameras := camera_counts(method, benchmark):
-        report.show(camera_note(method, benchmark.name, **cameras))
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")

@@ -247,5 +247,6 @@ def resolving(name: str) -> Iterator[None]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, DictConfig | ListConfig) and not value._is_none():
-        return OmegaConf.to_container(value, resolve=True)
+        with resolving(str(value._get_full_key(None))):
+            return OmegaConf.to_container(value, resolve=True)
     return value._value() if isinstance(value, Node) else value
