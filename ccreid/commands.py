@@ -45,11 +45,8 @@ def run_verb(main: Callable[[], Any], config_name: str) -> None:
         if arguments.help:
             _show_help(config_name)
             return
-        if arguments.multirun and config_name not in _SWEPT:
-            remedy = _SEVERAL.get(config_name, "Several runs are several commands")
-            raise ConfigError(
-                f"ccreid.{config_name} leaves no metrics to sweep. {remedy}, without -m."
-            )
+        if arguments.multirun:
+            _require_metrics_of(config_name)
         if not (own_config or arguments.hydra_help or arguments.info):
             composing = partial(compose, config_name, with_hydra=True)
             try:
@@ -58,9 +55,10 @@ def run_verb(main: Callable[[], Any], config_name: str) -> None:
                 remedy = "Give values with commas, choice(...) or range(...)."
                 raise ConfigError(f"This cannot be swept: {error}. {remedy}") from None
         if isinstance(planned, Sweep):
+            _require_metrics_of(config_name)  # hydra.mode=MULTIRUN says it without -m
             planned.write_plan()
             flags = [argument for argument in sys.argv[1:] if argument not in overrides]
-            sys.argv[1:] = [*flags, *overrides, *planned.arguments]  # argparse wants flags first
+            sys.argv[1:] = [*flags, *planned.overrides, *planned.arguments]  # flags come first
             _run_sweep(main, planned.problems)
         else:
             if not arguments.cfg:
@@ -70,6 +68,13 @@ def run_verb(main: Callable[[], Any], config_name: str) -> None:
     except CCReIDError as error:
         show_error(error)
         sys.exit(2)
+
+
+def _require_metrics_of(config_name: str) -> None:
+    """Refuse to sweep a verb that leaves no metrics."""
+    if config_name not in _SWEPT:
+        remedy = _SEVERAL.get(config_name, "Several runs are several commands")
+        raise ConfigError(f"ccreid.{config_name} leaves no metrics to sweep. {remedy}, without -m.")
 
 
 def _show_help(config_name: str) -> None:

@@ -54,7 +54,7 @@ def compose(
     from omegaconf.errors import OmegaConfBaseException
 
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), job_name=config_name, version_base="1.3"):
         try:
             cfg = hydra_compose(config_name, list(overrides), return_hydra_config=with_hydra)
             _require_choices(cfg, config_name)

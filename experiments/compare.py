@@ -43,6 +43,8 @@ def main() -> None:
         for seed in arguments.seeds or plan["seeds"]:
             for name in plan["settings"]:
                 verb, overrides = command(plan, runs, name, seed)
+                if verb == "evaluate":
+                    require_trained(trained_run(plan, runs, name, seed), place(runs, name, seed))
                 run(verb, [*overrides, *further], place(runs, name, seed))
     results = {}
     for name in plan["settings"]:
@@ -69,8 +71,22 @@ def command(plan: dict, runs: Path, name: str, seed: int) -> tuple[str, list[str
     """Return the verb that makes a run, and what it is told."""
     if "trained_in" not in plan:
         return "train", [*plan["shared"], *plan["settings"][name], f"seed={seed}"]
-    trained = place(runs.parent / Path(plan["trained_in"]).name, name, seed)
-    return "evaluate", [f"checkpoint='{trained / 'checkpoints' / 'last.ckpt'}'", *plan["shared"]]
+    last = trained_run(plan, runs, name, seed) / "checkpoints" / "last.ckpt"
+    return "evaluate", [f"checkpoint='{last}'", *plan["shared"]]
+
+
+def trained_run(plan: dict, runs: Path, name: str, seed: int) -> Path:
+    """The folder of the training whose last checkpoint is evaluated."""
+    return place(runs.parent / Path(plan["trained_in"]).name, name, seed)
+
+
+def require_trained(trained: Path, evaluated: Path) -> None:
+    """End where a training is not finished; forget an evaluation that is older than it."""
+    if not (trained / "metrics.json").exists():
+        sys.exit(f"{trained} is not finished: run the comparison that trains it first.")
+    earlier = evaluated / "metrics.json"
+    if earlier.exists() and earlier.stat().st_mtime < (trained / "metrics.json").stat().st_mtime:
+        earlier.unlink()
 
 
 def write(folder: Path, runs: Path, results: dict, tested_on: str) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,12 @@ def test_settings_are_compared_over_seeds_and_a_stopped_comparison_goes_on(tmp_p
         trained = results[name]["0"]["test/virtual/cc/mAP"]
         assert found["0"]["test/virtual/cc/mAP"] == pytest.approx(trained, abs=1e-6)
     assert "ccreid.evaluate" not in script(*command, cwd=tmp_path).stdout
+    trained = tmp_path / "out" / "small" / "cal_0" / "metrics.json"
+    os.utime(trained)  # trained again
+    assert script(*command, cwd=tmp_path).stdout.count("-m ccreid.evaluate") == 1
+    trained.rename(trained.with_name("kept.json"))
+    assert f"{trained.parent} is not finished" in script(*command, cwd=tmp_path).stderr
+    trained.with_name("kept.json").rename(trained)
     plan |= {
         "seeds": [0],
         "settings": {"baseline": ["method=baseline", "method.distance=euclidean"]},

@@ -182,13 +182,15 @@ def test_a_failed_job_is_recorded_and_the_same_sweep_runs_only_what_is_missing(t
 
 
 def test_methods_are_swept_each_with_its_own_recipe(tmp_path):
-    code, output = multirun(tmp_path, method="baseline,cal")
+    fixed = ("method.label_smoothing=0.05", "data.validation=none")
+    code, output = multirun(tmp_path, *fixed, method="baseline,cal")
     assert code == 0, output
     (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
     assert [row["status"] for row in read(folder / "summary.csv")] == ["done", "done"]
     for method in ("baseline", "cal"):
         config = OmegaConf.load(folder / f"method-{method}_seed-0" / "config.yaml")
         assert config.recipe_name == f"{method}_virtual"
+        assert config.method.label_smoothing == 0.05
 
 
 @pytest.mark.parametrize(

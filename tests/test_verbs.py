@@ -53,6 +53,13 @@ def test_a_verb_without_metrics_is_not_swept(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_sweep_that_is_said_by_a_setting_is_refused_as_well(tmp_path):
+    code, output = verb("export", "hydra.mode=MULTIRUN", "checkpoint=a.ckpt", cwd=tmp_path)
+    assert code == 2
+    assert "ccreid.export leaves no metrics to sweep" in output
+    assert not list(tmp_path.iterdir())
+
+
 def damaged_archive(path: Path, split: str) -> Path:
     """A small archive in which one split's images are cut short."""
     with zipfile.ZipFile(ARCHIVE) as whole, zipfile.ZipFile(path, "w") as damaged:

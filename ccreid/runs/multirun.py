@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,13 +44,16 @@ class Sweep:
         swept: keys with several values.
         fixed: the other settings of the command line.
         jobs: the swept values by folder name; empty where a sampler chooses them as it goes.
-        arguments: what Hydra is told beside the command line.
+        overrides: the command line for Hydra, which first composes without the groups that are
+            swept: fixed settings in them are sweeps of one value.
+        arguments: what Hydra is told beside it.
     """
 
     folder: Path
     swept: tuple[str, ...]
     fixed: tuple[str, ...]
     jobs: Mapping[str, Mapping[str, str]]
+    overrides: tuple[str, ...]
     arguments: tuple[str, ...]
 
     def write_plan(self) -> None:
@@ -129,6 +132,7 @@ def plan_command(overrides: Sequence[str], multirun: bool, compose: Compose) -> 
     parsed = {o.get_key_element(): o for o in parser.parse_overrides(grid + tasks)}
     swept = sorted(o.key_or_group for o in parsed.values() if o.is_sweep_override())
     others = [o for o in parsed.values() if not o.is_sweep_override()]
+    told = tuple(_as_sweep(o) if _is_in(o, swept) else str(o.input_line) for o in typed)
     fixed = sorted(str(o.input_line) for o in others if o.key_or_group != "seed")
     quoted = ",".join(["launcher", *sorted(o.key_or_group for o in others)])
     arguments = [f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"]
@@ -139,7 +143,7 @@ def plan_command(overrides: Sequence[str], multirun: bool, compose: Compose) -> 
     if "basic_sweeper" not in first.hydra.sweeper._target_:
         starts = [_first_value(override) for override in parsed.values()]
         _look_at([*starts, *options, *arguments], 0, compose)
-        return Sweep(folder, tuple(swept), tuple(fixed), {}, tuple(arguments))
+        return Sweep(folder, tuple(swept), tuple(fixed), {}, told, tuple(arguments))
     jobs: dict[str, Mapping[str, str]] = {}
     for number, job in enumerate(BasicSweeper.split_arguments(list(parsed.values()), None)[0]):
         name, settings = _look_at([*job, *options, *arguments], number, compose)
@@ -150,7 +154,7 @@ def plan_command(overrides: Sequence[str], multirun: bool, compose: Compose) -> 
         if jobs.setdefault(name, values) != values:
             raise ConfigError(f"Two jobs would share the folder {name}: check hydra.sweep.subdir.")
         require_same_settings(folder / name, settings)
-    return Sweep(folder, tuple(swept), tuple(fixed), jobs, tuple(arguments))
+    return Sweep(folder, tuple(swept), tuple(fixed), jobs, told, tuple(arguments))
 
 
 def require_usable_folder(cfg: DictConfig) -> Path:
@@ -170,11 +174,23 @@ def require_usable_folder(cfg: DictConfig) -> Path:
     except OmegaConfBaseException as error:
         raise ConfigError(f"hydra.run.dir cannot be told: {error}") from None
     if os.path.lexists(folder):
-        require_usable(folder, resumed=goes_on_in(folder, cfg.get("resume")))
+        require_usable(folder, resumed=goes_on_in(folder, _resumed(cfg, folder)))
     else:
         above = next(path for path in folder.absolute().parents if os.path.lexists(path))
         require_usable(above, resumed=True)  # whatever runs it holds, the new one is beside them
     return folder
+
+
+def _resumed(cfg: DictConfig, folder: Path) -> str | None:
+    """Return `resume` of a run in this folder; None for what is no path, which the run refuses."""
+    from omegaconf import flag_override
+    from omegaconf.errors import OmegaConfBaseException
+
+    with flag_override(cfg.hydra, ["readonly", "struct"], [False, False]):
+        cfg.hydra.runtime.output_dir = str(folder.absolute())  # as Hydra will
+    with suppress(OmegaConfBaseException), _as_hydras(cfg):
+        return value if isinstance(value := cfg.get("resume"), str) else None
+    return None
 
 
 def require_one_process(cfg: DictConfig) -> None:
@@ -240,6 +256,16 @@ def _sweep_name(swept: Sequence[str], fixed: Sequence[str], choices: Mapping[str
 def _is_launching(key: str) -> bool:
     """Whether a key says how jobs are run, and nothing of what they compute."""
     return key == "launcher" or key.startswith(("hydra.", "hydra/"))
+
+
+def _is_in(override: Any, swept: Sequence[str]) -> bool:
+    """Whether a single value is given to a setting inside a group that is swept."""
+    inside = any(override.key_or_group.startswith(f"{group}.") for group in swept)
+    return inside and not override.is_sweep_override() and not override.is_delete()
+
+
+def _as_sweep(override: Any) -> str:
+    return f"{override.get_key_element()}=choice({override.get_value_element_as_str()})"
 
 
 def _first_value(override: Any) -> str:

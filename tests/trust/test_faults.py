@@ -195,12 +195,17 @@ def test_a_second_run_in_a_folder_is_refused_and_leaves_the_first_ones_files(
         "hydra.run.dir=${{oc.env:RUN_FOLDER}}",
         "hydra.run.dir=run${{seed}}",
         "hydra.run.dir=${{hydra:runtime.choices.method}}",
+        "hydra.run.dir=${{hydra:job.name}}",
     ],
 )
 def test_a_folder_with_a_run_is_refused_before_hydra_writes_however_it_is_typed(
     typed, tmp_path, monkeypatch
 ):
-    name = {"run${{seed}}": "run7", "${{hydra:runtime.choices.method}}": "baseline"}
+    name = {
+        "run${{seed}}": "run7",
+        "${{hydra:runtime.choices.method}}": "baseline",
+        "${{hydra:job.name}}": "train",
+    }
     run = tmp_path / name.get(typed.partition("=")[2], "run")
     checkpoint = run / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
@@ -212,10 +217,12 @@ def test_a_folder_with_a_run_is_refused_before_hydra_writes_however_it_is_typed(
         command = ["method=baseline", "data=virtual", "seed=7", typed.format(run), *others]
         return require_usable_folder(compose("train", command, with_hydra=True))
 
-    for others in ([], [f"resume={tmp_path / 'other.ckpt'}"], ["resume=null"]):
+    strange = ("null", "5", "true", "[a]", "{a:1}", "${nothing}", tmp_path / "other.ckpt")
+    for others in ([], *([f"resume={value}"] for value in strange)):
         with pytest.raises(ConfigError, match="hydra\\.run\\.dir=<"):
             looked_at(*others)
-    for others in (["resume=auto"], [f"resume='{checkpoint}'"]):
+    own = "resume=${output_dir}/checkpoints/last.ckpt"
+    for others in (["resume=auto"], [f"resume='{checkpoint}'"], [own]):
         assert looked_at(*others).resolve() == run
     assert {path.name for path in tmp_path.iterdir()} == {run.name}
 
