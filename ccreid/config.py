@@ -73,13 +73,22 @@ def compose(
 
 def _require_choices(cfg: DictConfig, config_name: str) -> None:
     """Refuse a group that was emptied, `method=[]`, where one of its options must be chosen."""
+    for group, must_be_chosen in _default_groups(config_name).items():
+        if must_be_chosen and group not in cfg:
+            raise ConfigError(_which(group))
+
+
+def _default_groups(config_name: str) -> dict[str, bool]:
+    """Return the groups that a verb's defaults name, and whether each must be chosen (`???`)."""
     from omegaconf import OmegaConf
 
-    for entry in OmegaConf.load(CONF_DIR / f"{config_name}.yaml").defaults:
-        for key in () if isinstance(entry, str) else entry:
-            group = str(key).removeprefix("override ")
-            if OmegaConf.is_missing(entry, key) and group not in cfg:
-                raise ConfigError(_which(group))
+    defaults = OmegaConf.load(CONF_DIR / f"{config_name}.yaml").defaults
+    return {
+        str(key).removeprefix("override "): OmegaConf.is_missing(entry, key)
+        for entry in defaults
+        if not isinstance(entry, str)
+        for key in entry
+    }
 
 
 def compose_benchmarks(cfg: DictConfig) -> dict[str, DictConfig]:
@@ -117,11 +126,7 @@ def compose_benchmarks(cfg: DictConfig) -> dict[str, DictConfig]:
 
 def list_groups(config_name: str) -> list[str]:
     """Return the groups of conf/ that a verb's defaults name, and those a train command adds."""
-    from omegaconf import OmegaConf
-
-    defaults = OmegaConf.load(CONF_DIR / f"{config_name}.yaml").defaults
-    entries = [entry for entry in defaults if not isinstance(entry, str)]
-    named = {str(key).removeprefix("override ") for entry in entries for key in entry}
+    named = _default_groups(config_name).keys()
     added = {"+sweep", "+launcher"} if config_name == "train" else set()
     return sorted(named & {p.name for p in CONF_DIR.iterdir() if p.is_dir()}) + sorted(added)
 

@@ -34,9 +34,7 @@ def main() -> None:
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--collect", action="store_true", help="only of the runs that are there")
     parser.add_argument("--seeds", type=int, nargs="+", help="run only these")
-    typed = sys.argv[1:]
-    end = typed.index("--") if "--" in typed else len(typed)
-    arguments, further = parser.parse_args(typed[:end]), typed[end + 1 :]
+    arguments, further = parse_with_settings(parser)
     plan = read_plan(arguments.folder)
     runs = arguments.outputs / arguments.folder.name
     if not arguments.collect:
@@ -56,6 +54,15 @@ def main() -> None:
     write(arguments.folder, runs, results, plan.get("tested_on", benchmark_of(results)))
     content = json.dumps(results, indent=1, sort_keys=True) + "\n"
     (arguments.folder / "results.json").write_text(content)
+
+
+def parse_with_settings(
+    parser: argparse.ArgumentParser,
+) -> tuple[argparse.Namespace, list[str]]:
+    """Return the script's own arguments, and the settings of every run that follow a `--`."""
+    typed = sys.argv[1:]
+    end = typed.index("--") if "--" in typed else len(typed)
+    return parser.parse_args(typed[:end]), typed[end + 1 :]
 
 
 def read_plan(folder: Path) -> dict:

@@ -10,11 +10,10 @@ down with the results: a number with other settings is no reproduction.
 import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 
 import yaml
-from compare import read, run, spread, was_told
+from compare import parse_with_settings, read, run, spread, was_told
 
 from ccreid.config import compose, list_benchmarks, list_methods
 
@@ -28,9 +27,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--into", type=Path, default=HERE, help="where <recipe>/ is written")
-    typed = sys.argv[1:]
-    end = typed.index("--") if "--" in typed else len(typed)
-    arguments, settings = parser.parse_args(typed[:end]), typed[end + 1 :]
+    arguments, settings = parse_with_settings(parser)
     method, data = RECIPES[arguments.recipe]
     command = [f"method={method}", f"data={data}", *settings]
     config = compose("train", command)

@@ -247,6 +247,7 @@ def test_tracklets_are_shown_by_one_frame(draw, tmp_path, monkeypatch):
         (["what=[ranked,ranked]"], "each once"),
         (["order=random"], "order=random should be one of worst, best"),
         (["rows=0"], "rows=0"),
+        (["seed=-1"], "seed=-1"),
         (["attention.people=x"], r"attention\.people=x"),
         (["protocol=ccc"], "Did you mean 'cc'"),
         (["what=[clusters]", "people=[65]"], "train split has no person 65"),

@@ -9,10 +9,14 @@ import torch
 
 from ccreid import list_methods
 from ccreid.build import build_datamodule, build_method, method_class
+from ccreid.callbacks.evaluation import EvaluationSettings, evaluate_method
 from ccreid.checkpoints.checkpoint import load_checkpoint
+from ccreid.data.benchmarks.virtual import Virtual
+from ccreid.data.transforms import TestTransform
 from ccreid.errors import CheckpointError, ConfigError, TrainingError
 from ccreid.evaluate import evaluate
 from ccreid.train import train
+from tests.trust.few_people import write_few_people
 
 METHODS = list_methods()
 
@@ -142,3 +146,14 @@ def test_a_method_of_ones_own_may_ask_for_captions(tiny_config):
     cfg = tiny_config("method=baseline")
     data = build_datamodule(cfg, requires={"captions"})
     assert data.captions.perspectives == ("biometrics", "hairstyle", "clothing")
+
+
+def test_no_more_places_are_kept_than_the_gallery_has(tiny_config, tmp_path):
+    cfg = tiny_config("method=baseline", "evaluation.depth=1000000000", "evaluation.mirror=false")
+    method = build_method(cfg, {"num_identities": 4})
+    benchmark = Virtual(write_few_people(tmp_path / "few.zip"))
+    settings = EvaluationSettings(**cfg.evaluation)
+    results = evaluate_method(method, benchmark, TestTransform(64, 32), settings)
+    for protocol in ("general", "sc", "cc"):
+        indices = results[protocol].indices
+        assert indices.shape == (len(benchmark.query), len(benchmark.gallery))
